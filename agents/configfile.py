@@ -12,12 +12,14 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Mapping, NamedTuple, TypeVar, Union, get_args, get_origin
+from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
+from agents.secret import Secret
 from engine.errors import ConfigError
 
 PREFIX = "GRAFT__"
@@ -28,21 +30,6 @@ _ASSIGNMENT = re.compile(r"^\s*([A-Za-z0-9_.\"'-]+)\s*=")
 _LARGEST_SECRET_BYTES = 64 * 1024
 
 Struct = TypeVar("Struct", bound=msgspec.Struct)
-
-
-class Secret:
-    """Text that must never be printed."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        return self._text
-
-    def __repr__(self) -> str:
-        return "***"
 
 
 class Origin(NamedTuple):
@@ -107,24 +94,25 @@ def _set(document: Document, kind: type[msgspec.Struct], path: list[str], name: 
     here: Any = document.values
     wanted: Any = kind
     for depth, part in enumerate(path):
-        wanted = _inner(wanted, part, here)
+        outer, wanted = wanted, _inner(wanted, part, here)
         if wanted is None:
-            raise ConfigError(f"{name} names no setting: {_suggest('.'.join(path[:depth]), part, kind, path, here)}")
-        if get_origin(wanted) is dict:  # free keys: librdkafka writes dots where a variable can only have underscores
-            here = here.setdefault(part, {})
-            part, wanted = "__".join(path[depth + 1 :]).replace("_", "."), Any
-            path = [*path[: depth + 1], part]
-            depth += 1
+            dotted = "".join(f"{one}." for one in path[:depth])
+            near = _nearest(part, _fields(outer, here), dotted)
+            raise ConfigError(f"{name} names no setting: unknown key {dotted}{part}; {near}")
+        if get_origin(wanted) is dict:  # free keys: librdkafka's have dots where a variable can only have underscores
+            key = "__".join(path[depth + 1 :]).replace("_", ".")
+            _put(here.setdefault(part, {}), key, _plain(raw), name)
+            document.origins[".".join([*path[: depth + 1], key])] = Origin(f"env {name}")
+            return
         if depth == len(path) - 1:
             _put(here, part, raw if _is_text(wanted) else _plain(raw), name)
             document.origins[".".join(path)] = Origin(f"env {name}")
             return
         here = _step(here, part, wanted, name)
-    raise ConfigError(f"{name} names a section, not a setting; write GRAFT__SECTION__KEY.")
 
 
 def _put(here: Any, part: str, value: Any, name: str) -> None:
-    if isinstance(here, list):
+    if isinstance(here, list) or not part:
         raise ConfigError(f"{name} names a whole table; name one of its keys.")
     here[part] = value
 
@@ -134,7 +122,7 @@ def _step(here: Any, part: str, wanted: Any, name: str) -> Any:
         return here.setdefault(part, [] if get_origin(wanted) in (list, tuple) else {})
     index = int(part)
     if index > len(here):
-        raise ConfigError(f"{name} has number {index}, but only {len(here)} such tables exist; the next is {len(here)}.")
+        raise ConfigError(f"{name} has number {index}, but the next free number is {len(here)}.")
     if index == len(here):
         here.append({})
     return here[index]
@@ -182,21 +170,21 @@ def refuse_unknown(values: Any, wanted: Any, path: str, where: str) -> None:
     if isinstance(values, list) and get_origin(wanted) in (list, tuple):
         for index, value in enumerate(values):
             refuse_unknown(value, get_args(wanted)[0], f"{path}{index}.", where)
-    fields = _fields(wanted, values)
-    if not fields or not isinstance(values, Mapping):
+    if not isinstance(values, Mapping) or not (fields := _fields(wanted, values)):
         return
+    _refuse_kind(values, wanted, path, where)
     for key, value in values.items():
         if key not in fields:
             raise ConfigError(f"{where}: unknown key {path}{key}; {_nearest(key, fields, path)}")
         refuse_unknown(value, fields[key], f"{path}{key}.", where)
 
 
-def _suggest(prefix: str, part: str, kind: type[msgspec.Struct], path: list[str], here: Any) -> str:
-    wanted: Any = kind
-    for step in path[: len(prefix.split(".")) if prefix else 0]:
-        wanted = _inner(wanted, step, None)
-    dotted = f"{prefix}." if prefix else ""
-    return f"unknown key {dotted}{part}; {_nearest(part, _fields(wanted, here), dotted)}"
+def _refuse_kind(values: Mapping[str, Any], wanted: Any, path: str, where: str) -> None:
+    """ConfigError when the table picks a struct of a union that does not exist, or none."""
+    tags = {str(one.__struct_config__.tag): one for one in _structs(wanted) if hasattr(one, "__struct_config__")}
+    if len(tags) > 1 and values.get("kind") not in tags:
+        given = f"is {values['kind']!r}" if "kind" in values else "is missing"
+        raise ConfigError(f"{where}: {path}kind {given}; it must be one of {', '.join(sorted(tags))}.")
 
 
 def _nearest(key: str, known: Mapping[str, Any], path: str) -> str:
@@ -260,15 +248,13 @@ def convert(values: Any, kind: type[Struct], where: str) -> Struct:
 def _decode(wanted: type, value: Any) -> Any:
     if wanted is not Secret:
         raise NotImplementedError(f"no decoder for {wanted}")
-    if isinstance(value, Resolved):
-        return Secret(str(value))
-    if isinstance(value, str):
-        raise ValueError("A secret must not be written here; write ${env:NAME} or ${file:PATH}")
-    raise ValueError(f"A secret is ${{env:NAME}} or ${{file:PATH}}, not a {type(value).__name__}")
+    if not isinstance(value, Resolved):
+        raise ValueError("A secret must not be written here; write ${env:NAME} or ${file:PATH}")  # noqa: TRY004 - msgspec adds the key to a ValueError
+    return Secret(str(value))
 
 
 def _readable(text: str) -> str:
-    """msgspec's "Expected `int`, got `str` - at `$.state.snapshot_interval_s`" as one sentence that begins with the key.
+    """What msgspec says, as one sentence that begins with the key.
 
     >>> _readable("Expected `int`, got `str` - at `$.state.x`")
     'state.x: expected int, got str.'

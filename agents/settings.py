@@ -9,14 +9,16 @@ Not obvious: messages of `__post_init__` are completed with the dotted key by th
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Iterator, Mapping, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from agents import configfile
-from agents.configfile import Secret
+from agents.secret import Secret
+from agents.sinks import config as sinks_config
 from engine.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -59,11 +61,11 @@ def address(listen: str) -> tuple[str, int]:
     ('::1', 8080)
     """
     host, colon, port = listen.rpartition(":")
-    _wanted(bool(colon) and port.isdecimal(), f"listen is {listen!r}; it must be host:port, as 127.0.0.1:8080")
+    _wanted(colon and port.isdecimal(), f"listen is {listen!r}; it must be host:port, as 127.0.0.1:8080")
     return host.strip("[]"), int(port)
 
 
-def _wanted(condition: bool, otherwise: str) -> None:
+def _wanted(condition: object, otherwise: str) -> None:
     """ValueError, to which the reader adds the dotted key."""
     if not condition:
         raise ValueError(otherwise)
@@ -73,7 +75,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Options that all tables share."""
 
 
-class Kafka(Table):
+class Kafka(Table, frozen=True, kw_only=True):
     """bootstrap: host:port,... of the brokers. properties: any librdkafka property, verbatim.
 
     insecure: allow properties that switch certificate checks off.
@@ -85,13 +87,13 @@ class Kafka(Table):
     insecure: bool = False
 
     def __post_init__(self) -> None:
-        _wanted(bool(self.bootstrap.strip()), "bootstrap is empty; write host:port of one broker or more")
-        _wanted(bool(self.group.strip()), "group is empty; write a name for the consumer group")
+        _wanted(self.bootstrap.strip(), "bootstrap is empty; write host:port of one broker or more")
+        _wanted(self.group.strip(), "group is empty; write a name for the consumer group")
         for key, value in self.properties.items():
-            _check_property(key, value, self.insecure)
+            _check_property(key, value, insecure=self.insecure)
 
 
-class Input(Table):
+class Input(Table, frozen=True, kw_only=True):
     """One topic to watch. entity_labels: the labels that name the thing a series measures."""
 
     topic: str
@@ -99,12 +101,12 @@ class Input(Table):
     entity_labels: tuple[str, ...] = ("host",)
 
     def __post_init__(self) -> None:
-        _wanted(bool(_TOPIC.match(self.topic)), f"topic is {self.topic!r}; Kafka allows letters, digits, . _ - only")
+        _wanted(_TOPIC.match(self.topic), f"topic is {self.topic!r}; Kafka allows letters, digits, . _ - only")
         _wanted(self.format in FORMATS, f"format is {self.format!r}; it must be one of {', '.join(FORMATS)}")
         _wanted(all(self.entity_labels), "entity_labels has an empty name")
 
 
-class State(Table):
+class State(Table, frozen=True, kw_only=True):
     """dir: where snapshots and the outbox live. key: signs snapshots (HMAC); snapshots without it are then refused."""
 
     dir: str = "graft-state"
@@ -112,7 +114,7 @@ class State(Table):
     key: Secret | None = None
 
     def __post_init__(self) -> None:
-        _wanted(bool(self.dir), "dir is empty; name a directory")
+        _wanted(self.dir, "dir is empty; name a directory")
         _wanted(
             0 < self.snapshot_interval_s <= 3600,
             f"snapshot_interval_s is {self.snapshot_interval_s:g}; it must lie in (0, 3600]. After a crash at most "
@@ -120,22 +122,22 @@ class State(Table):
         )
 
 
-class Seed(Table):
+class Seed(Table, frozen=True, kw_only=True):
     """snapshot: a source snapshot to start new series from; absent: cold."""
 
     snapshot: str | None = None
 
 
-class Topics(Table):
+class Topics(Table, frozen=True, kw_only=True):
     """prefix of all topics that Graft writes."""
 
     prefix: str = "graft."
 
     def __post_init__(self) -> None:
-        _wanted(bool(_TOPIC.match(self.prefix)), f"prefix is {self.prefix!r}; Kafka allows letters, digits, . _ - only")
+        _wanted(_TOPIC.match(self.prefix), f"prefix is {self.prefix!r}; Kafka allows letters, digits, . _ - only")
 
 
-class Alerting(Table):
+class Alerting(Table, frozen=True, kw_only=True):
     """false_pages_per_entity_day: how often a normal entity may page; 0.1 is once in ten days."""
 
     false_pages_per_entity_day: float = 0.1
@@ -145,7 +147,7 @@ class Alerting(Table):
         _wanted(0 < rate <= 1000, f"false_pages_per_entity_day is {rate:g}; it must lie in (0, 1000]")
 
 
-class Review(Table):
+class Review(Table, frozen=True, kw_only=True):
     """questions_per_hour: how many escalations people are willing to answer."""
 
     questions_per_hour: float = 4.0
@@ -155,7 +157,7 @@ class Review(Table):
         _wanted(0 <= rate <= 3600, f"questions_per_hour is {rate:g}; it must lie in [0, 3600]")
 
 
-class Web(Table):
+class Web(Table, frozen=True, kw_only=True):
     """listen: host:port of /metrics and the probes. token: bearer token; wanted for any address but loopback."""
 
     listen: str = "127.0.0.1:8080"
@@ -171,7 +173,7 @@ class Web(Table):
         )
 
 
-class Limits(Table):
+class Limits(Table, frozen=True, kw_only=True):
     """max_series: rows of one shard (one partition). max_record_bytes: larger records go to the dead-letter topic."""
 
     max_series: int = 100_000
@@ -182,15 +184,7 @@ class Limits(Table):
         _wanted(self.max_record_bytes >= 64, f"max_record_bytes is {self.max_record_bytes}; it must be >= 64")
 
 
-class Sink(Table):
-    """One incident tool to tell."""
-
-    kind: str
-    url: str = ""
-    allow_private: bool = False
-
-
-class Settings(Table):
+class Settings(Table, frozen=True, kw_only=True):
     """The whole file. environment names what this Graft watches; it is part of every id.
 
     utc_offset_minutes: where the day of the learned daily profile begins.
@@ -205,12 +199,12 @@ class Settings(Table):
     topics: Topics = Topics()
     alerting: Alerting = Alerting()
     review: Review = Review()
-    sinks: tuple[Sink, ...] = ()
+    sinks: tuple[sinks_config.SinkConfig, ...] = ()
     web: Web = Web()
     limits: Limits = Limits()
 
     def __post_init__(self) -> None:
-        _wanted(bool(self.environment.strip()), "environment is empty; name what this Graft watches")
+        _wanted(self.environment.strip(), "environment is empty; name what this Graft watches")
         _wanted(
             -1440 < self.utc_offset_minutes < 1440,
             f"utc_offset_minutes is {self.utc_offset_minutes}; it must lie within a day",
@@ -249,7 +243,9 @@ class Loaded(NamedTuple):
 
     def _line(self, key: str, value: Any) -> Effective:
         origin = _origin_of(key, self.origins)
-        hidden = isinstance(value, Secret) or origin.hidden
+        if isinstance(value, Secret) and not value:
+            return Effective(key, "", origin.text)
+        hidden = isinstance(value, Secret) or origin.hidden or (isinstance(value, list) and Secret in map(type, value))
         return Effective(key, "***" if hidden else value, origin.text)
 
 
@@ -261,14 +257,15 @@ def load(path: str | Path | None, *, env: Mapping[str, str]) -> Settings:
 def read(path: str | Path | None, *, env: Mapping[str, str]) -> Loaded:
     """As `load`, with the origins."""
     settings, origins = configfile.read(Path(path) if path is not None else None, Settings, env=env)
+    sinks_config.check(settings.sinks)
     return Loaded(settings, origins)
 
 
-def engine_config(settings: Settings, input: Input | None = None, *, counters_from_shape: bool = True) -> EngineConfig:
+def engine_config(settings: Settings, source: Input | None = None, *, counters_from_shape: bool = True) -> EngineConfig:
     """What the engine has to know, for the shards of one input (None: the first, or the defaults)."""
     from engine.config import EngineConfig
 
-    chosen = input or (settings.inputs[0] if settings.inputs else Input(topic="none"))
+    chosen = source or (settings.inputs[0] if settings.inputs else Input(topic="none"))
     return EngineConfig(
         environment=settings.environment,
         entity_labels=chosen.entity_labels,
@@ -299,15 +296,15 @@ def require_inputs(settings: Settings) -> tuple[Input, ...]:
     return settings.inputs
 
 
-def _check_property(key: str, value: Any, insecure: bool) -> None:
+def _check_property(key: str, value: Any, *, insecure: bool) -> None:
     _wanted(isinstance(value, (str, int, float)), f"properties has {key} of type {type(value).__name__}; write a text")
     if key in OWNED_PROPERTIES:
         instead = OWNED_PROPERTIES[key]
-        raise ValueError(f"properties has {key}; " + (f"write it as {instead}" if instead else "Graft must set it itself"))
+        raise ValueError(f"properties has {key}; {f'write it as {instead}' if instead else 'Graft sets it itself'}")
     if key in SECRET_PROPERTIES:
         _wanted(isinstance(value, configfile.Resolved), f"properties has {key} written out; write ${{env:NAME}}")
     if _INSECURE.get(key) == str(value).lower() and not insecure:
-        raise ValueError(f"properties has {key} = {value}, which lets anyone pose as the broker; set kafka.insecure too")
+        raise ValueError(f"properties has {key} = {value}: anyone could pose as the broker; set kafka.insecure too")
 
 
 def _property_text(value: Any) -> str:
