@@ -289,6 +289,13 @@ def kafka_properties(settings: Settings) -> dict[str, str]:
     return {**given, "bootstrap.servers": settings.kafka.bootstrap}
 
 
+def secrets_of(settings: Settings) -> tuple[Secret, ...]:
+    """Everything that came through a reference, for the masks of the logs."""
+    found = [one for _, value in _walk(settings, "") for one in (value if isinstance(value, list) else [value])]
+    revealed = [Secret(str(one)) if isinstance(one, configfile.Resolved) else one for one in found]
+    return tuple(one for one in revealed if isinstance(one, Secret) and one)
+
+
 def require_inputs(settings: Settings) -> tuple[Input, ...]:
     """The inputs, or ConfigError when there is nothing to watch."""
     if not settings.inputs:
