@@ -95,7 +95,7 @@ JSON = st.recursive(
 )
 
 
-@given(JSON)
+@given(document=JSON)
 def test_any_json_is_samples_or_one_dead_letter(document: object, make_bench: Any) -> None:
     batch, letters = make_bench().decode(json.dumps(document).encode(), append_ms=T)
     assert len(letters) <= 1
