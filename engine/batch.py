@@ -1,0 +1,50 @@
+"""Batch: the samples of one shard in log order, as columns. The only thing that enters `Shard.process`.
+
+Rule: a Kafka record is never split over two batches, and `next_offset` counts every record read, with or without
+samples, so that the ledger can account for each offset exactly once.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Rows = NDArray[np.int32]
+Floats = NDArray[np.float64]
+
+
+class Batch(NamedTuple):
+    """Samples in log order; n samples out of the records [first offset, next_offset).
+
+    row: int32 (n,), from `Shard.admit`. ts_ms: int64 (n,), the sample's own time, epoch milliseconds.
+    value: float64 (n,), finite, or NaN where the sender said that it has no value (a gap, never a zero).
+    offset: int64 (n,), the record of each sample, not decreasing.
+    dead: int64 (k,), offsets of records that went to the dead-letter topic, whole or in part; sorted, unique.
+    empty: int64 (k,), offsets of records that legitimately hold no sample (tombstones, strings only); sorted, unique.
+    """
+
+    row: Rows
+    ts_ms: Ints
+    value: Floats
+    offset: Ints
+    next_offset: int
+    dead: Ints = np.empty(0, np.int64)
+    empty: Ints = np.empty(0, np.int64)
+
+    @staticmethod
+    def of(row: object, ts_ms: object, value: object, offset: object, next_offset: int) -> Batch:
+        """From anything array-like; for tests and file readers.
+
+        >>> Batch.of([0], [1_000], [1.5], [7], 8).next_offset
+        8
+        """
+        return Batch(
+            np.ascontiguousarray(row, np.int32),
+            np.ascontiguousarray(ts_ms, np.int64),
+            np.ascontiguousarray(value, np.float64),
+            np.ascontiguousarray(offset, np.int64),
+            next_offset,
+        )

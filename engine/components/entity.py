@@ -1,0 +1,189 @@
+"""Entity: from the evidence of all metrics of a tick to one severity and one page.
+
+Owns the six channels of an entity (E forecast residual, X conditional residual, S seasonal residual, M and ME
+distances, G smoothed residual), the running distribution of each, and what is made of them: `severity` is smoothed
+and covers a whole incident, `page` is sharp and marks its start. It decides nothing.
+
+Not obvious. (1) A channel is measured against its own running quantile, so no channel and no entity needs a
+threshold. (2) `page` is relative to its own recent level, hence a storm pages once. (3) All distributions start from
+factory histograms with the weight of FACTORY_ROWS ticks; a seed replaces them by the source's. (4) Quantiles are read
+from the histograms every REFRESH ticks, by count, so batch cuts do not matter.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from engine.columns import Array, Column
+from engine.components import joint, tail
+from engine.kernel import kernel
+
+E, X, S, M, ME, G = range(6)
+CHANNELS = 6
+NAMES = ("forecast", "structure", "season", "distance", "residual-distance", "drift")
+SEVERE, URGENT = 6, 7
+#: Histograms of an entity: the six channels, the smoothed severity evidence, the relative page evidence.
+HISTOGRAMS = 8
+FACTORY_ROWS = 3000.0
+REFRESH = 16
+UP, DOWN = 0.3, 0.05
+PAGE_KEEP, RECENT_RATE, PAGE_OFFSET = 0.7, 0.01, 0.68
+SEVERITY_MOST, PAGE_MOST = 40.0, 10.0
+#: Ticks before an entity may page at all: two solves of the joint model.
+SILENT = 48.0
+#: A page usually exceeds its threshold for two ticks in a row; the budget is one of episodes.
+EPISODE_TICKS = 2.0
+CONTROL_GAIN = 0.7
+
+
+class Entity(NamedTuple):
+    """Per entity. counts (n, 8, 96), unit (n, 8): histograms; middle, high: cached quantiles (n, 8) of ln(evidence);
+    beta: slope of the tail; severe, urgent, recent: smoothed evidence; control: correction of the page threshold in
+    ln, from the pages there were; gate: the same from people's answers; step_ms: typical time between ticks."""
+
+    counts: Array
+    unit: Array
+    middle: Array
+    high: Array
+    beta: Array
+    ticks: Array
+    severe: Array
+    urgent: Array
+    recent: Array
+    control: Array
+    gate: Array
+    step_ms: Array
+    quality: Array
+
+
+# ln(evidence) on normal data of many entities: centre, spread of the body, slope of the tail; one row a histogram.
+FACTORY = (
+    (-0.25, 0.45, 0.35),
+    (-0.25, 0.45, 0.35),
+    (-0.30, 0.50, 0.35),
+    (-0.15, 0.50, 0.40),
+    (-0.15, 0.50, 0.40),
+    (-0.30, 0.50, 0.35),
+    (0.10, 0.35, 0.35),
+    (-0.55, 0.25, 0.30),
+)
+
+
+def factory() -> Array:
+    """float32 (8, 96): the histograms that a fresh entity starts with, each of FACTORY_ROWS entries."""
+    middle = tail.LOW + tail.WIDTH * (np.arange(tail.BINS) + 0.5)
+    counts = np.empty((HISTOGRAMS, tail.BINS))
+    for row, (centre, spread, slope) in zip(counts, FACTORY, strict=True):
+        start = centre + 2.05 * spread
+        body = np.exp(-0.5 * ((middle - centre) / spread) ** 2)
+        beyond = np.exp(-0.5 * 2.05**2) * np.exp(-(middle - start) / slope)
+        row[:] = np.where(middle < start, body, beyond)
+        row *= FACTORY_ROWS / row.sum()
+    return counts.astype(np.float32)
+
+
+COLUMNS = {
+    "counts": Column(np.float32, after=(HISTOGRAMS, tail.BINS)),
+    "unit": Column(np.float32, 1.0, after=(HISTOGRAMS,)),
+    "middle": Column(np.float32, after=(HISTOGRAMS,)),
+    "high": Column(np.float32, after=(HISTOGRAMS,)),
+    "beta": Column(np.float32, 0.3, after=(HISTOGRAMS,)),
+    "ticks": Column(np.float64),
+    "severe": Column(np.float32, 1.0),
+    "urgent": Column(np.float32, 0.5),
+    "recent": Column(np.float32, 0.5),
+    "control": Column(np.float32),
+    "gate": Column(np.float32),
+    "step_ms": Column(np.float32),
+    "quality": Column(np.float32, 1.0),
+}
+
+
+@kernel
+def evidence(sums: Array, channel: Array) -> None:
+    """The six channels of a tick from the sums over its metrics. channel: float64 (6,), >= 0."""
+    active, width = max(sums[joint.ACTIVE], 1.0), max(sums[joint.WIDTH], 1.0)
+    channel[E] = sums[joint.SUM_E] / active
+    channel[X] = sums[joint.SUM_X] / active
+    channel[S] = sums[joint.SUM_S] / active
+    channel[G] = sums[joint.SUM_G] / active
+    channel[M] = np.sqrt(sums[joint.SUM_M] / width)
+    channel[ME] = np.sqrt(sums[joint.SUM_ME] / width)
+
+
+@kernel
+def refresh(entity: Entity, counts: Array, row: int) -> None:
+    """Read the quantiles and tail slopes from the histograms. counts: the (n * 8, 96) view of `entity.counts`."""
+    for k in range(HISTOGRAMS):
+        at = row * HISTOGRAMS + k
+        entity.middle[row, k] = np.float32(tail.quantile(counts, at, 0.5))
+        share = 0.99 if k < CHANNELS else 1.0 - tail.TAIL_SHARE
+        entity.high[row, k] = np.float32(tail.quantile(counts, at, share))
+        entity.beta[row, k] = np.float32(tail.slope(counts, at, float(entity.high[row, k])))
+
+
+@kernel
+def score(entity: Entity, counts: Array, unit: Array, row: int, channel: Array, share: Array) -> tuple[float, float]:
+    """(severity, ln of the relative page evidence); learns the distributions.
+
+    share: float64 (6,) out, how far each channel is above its own median, for explanations.
+    """
+    if entity.ticks[row] % REFRESH == 0.0:
+        refresh(entity, counts, row)
+    u_severe, u_page = 0.0, 0.0
+    for k in range(CHANNELS):
+        log_c = np.log(max(channel[k], 1e-3))
+        relative = min(np.exp(log_c - float(entity.middle[row, k])), SEVERITY_MOST)
+        urgent = min(np.exp(log_c - float(entity.high[row, k])), PAGE_MOST)
+        share[k] = relative
+        if k != G:
+            u_severe += relative / 5.0
+        if k != E:
+            u_page += urgent / 5.0
+        tail.add(counts, unit, row * HISTOGRAMS + k, log_c, 1.0)
+    severe = float(entity.severe[row])
+    severe += (UP if u_severe > severe else DOWN) * (u_severe - severe)
+    urgent_now = float(entity.urgent[row]) + PAGE_KEEP * (u_page - float(entity.urgent[row]))
+    recent = float(entity.recent[row])
+    log_page = np.log(max(urgent_now / (PAGE_OFFSET + recent), 1e-3))
+    entity.severe[row], entity.urgent[row] = np.float32(severe), np.float32(urgent_now)
+    entity.recent[row] = np.float32(recent + RECENT_RATE * (u_page - recent))
+    log_severe = np.log(max(severe, 1e-3))
+    severity = tail.severity(
+        counts, row * HISTOGRAMS + SEVERE, log_severe, float(entity.high[row, SEVERE]), float(entity.beta[row, SEVERE])
+    )
+    tail.add(counts, unit, row * HISTOGRAMS + SEVERE, log_severe, 1.0)
+    tail.add(counts, unit, row * HISTOGRAMS + URGENT, log_page, 1.0)
+    entity.ticks[row] += 1.0
+    return severity, log_page
+
+
+@kernel
+def page(entity: Entity, row: int, log_page: float, per_day: float) -> float:
+    """Urgency of starting a page, 1 at the threshold that a normal entity passes `per_day` times a day."""
+    rate = tick_rate(entity, row, per_day)
+    start, beta = float(entity.high[row, URGENT]), float(entity.beta[row, URGENT])
+    threshold = start + beta * np.log(max(tail.TAIL_SHARE / rate, 1.0))
+    return float(np.exp(log_page - threshold - float(entity.control[row]) - float(entity.gate[row])))
+
+
+@kernel
+def tick_rate(entity: Entity, row: int, per_day: float) -> float:
+    """Share of ticks that may pass the threshold."""
+    step_ms = float(entity.step_ms[row])
+    ticks_a_day = 86_400_000.0 / step_ms if step_ms > 0.0 else 1440.0
+    return min(per_day / ticks_a_day / EPISODE_TICKS, tail.TAIL_SHARE)
+
+
+@kernel
+def account(entity: Entity, row: int, pages: float, per_day: float) -> None:
+    """Online control of the page rate (Gibbs & Candes 2021): a page raises the threshold, quiet ticks lower it.
+
+    pages: 0, or the weight of a page that starts now. One far beyond the threshold is likely to be right and weighs
+    little, so that a bad week does not deafen the engine.
+    """
+    rate = EPISODE_TICKS * tick_rate(entity, row, per_day)
+    moved = float(entity.control[row]) + CONTROL_GAIN * (pages - rate)
+    entity.control[row] = np.float32(min(max(moved, -0.3), 2.0))

@@ -1,0 +1,132 @@
+"""Level and scale: where a series is, how far it normally strays, and how new a distance is.
+
+Owns mean, variance and the standardised value z of each series; every other component works on z. Source: the
+standardiser of a one-pass engine found by search on labelled metrics (see ARCHITECTURE.md, "Where the recipe comes
+from"); the incremental form of the moments is West (1979).
+
+Not obvious, three things. (1) A young sample variance is far too small, because metrics are autocorrelated. The
+variance is therefore shrunk towards `ratio` times the squared step from sample to sample, which is known after a few
+minutes; the ratio is what a seed brings, since it has neither a unit nor a level. (2) z is clipped at 6 for learning,
+but a distance beyond 6 is *news* on a series that never went there, and none on one that bursts daily: `novelty`
+gives the extra distance that counts for scoring only. (3) The mean is not gated, but each step is bounded (50 sd),
+so one sample cannot drag it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from engine.columns import Array, Column
+from engine.kernel import kernel
+
+#: Forgets half in 35,000 samples: 24 days of minutes. Shorter memories absorb long incidents.
+RATE = 2e-5
+#: Weight, in samples, of the prior variance, and its factory ratio: sd is about 3 typical steps.
+PRIOR_ROWS, PRIOR_RATIO = 600.0, 9.0
+CLIP, FAR, WINSOR = 6.0, 50.0, 50.0
+#: A metric outside +-6 more often than this is bursty; its bursts are no news.
+RARE = 0.005
+
+
+class Level(NamedTuple):
+    """count in samples; mean and last in the recipe's unit; var and step (mean squared difference) in unit squared."""
+
+    count: Array
+    mean: Array
+    var: Array
+    step: Array
+    last: Array
+    far: Array
+    prior_rows: Array
+    prior_ratio: Array
+
+
+COLUMNS = {
+    "count": Column(np.float64),
+    "mean": Column(np.float64),
+    "var": Column(np.float64),
+    "step": Column(np.float64),
+    "last": Column(np.float64),
+    "far": Column(np.float32, 0.01),
+    "prior_rows": Column(np.float32, PRIOR_ROWS),
+    "prior_ratio": Column(np.float32, PRIOR_RATIO),
+}
+
+
+@kernel
+def scale(level: Level, row: int) -> float:
+    """Standard deviation in the recipe's unit; NaN before the second sample, floored where a series is flat."""
+    count = level.count[row]
+    if count < 2.0:
+        return np.nan
+    prior = float(level.prior_rows[row])
+    own, wanted = level.var[row], float(level.prior_ratio[row]) * level.step[row]
+    sd = np.sqrt((count * own + prior * wanted) / (count + prior))
+    size = abs(level.mean[row])
+    if sd < 1e-6 * (size + 1e-3):
+        return 1e-3 * max(size, 0.01)
+    return float(sd)
+
+
+@kernel
+def score(level: Level, row: int, value: float, sd: float) -> tuple[float, float]:
+    """(z, novelty): distance from the mean in sd, clipped at 6, and the signed extra distance that is news."""
+    q = (value - level.mean[row]) / sd
+    size = abs(q)
+    if size <= CLIP:
+        return q, 0.0
+    sign = 1.0 if q > 0 else -1.0
+    count = level.count[row]
+    reach = CLIP + (FAR - 6.0) * count / (count + 1440.0)
+    often = float(level.far[row]) / RARE
+    return sign * CLIP, sign * (min(size, reach) - CLIP) / (1.0 + often * often)
+
+
+@kernel
+def learn(level: Level, row: int, value: float, sd: float) -> None:
+    """Move mean, variance and step by a bounded amount. sd: what `scale` gave for this sample, or NaN."""
+    count = level.count[row]
+    if count < 1.0:
+        level.mean[row] = value
+        level.last[row] = value
+        level.count[row] = 1.0
+        return
+    rate = max(RATE, 1.0 / (count + 1.0))
+    off, step = value - level.mean[row], value - level.last[row]
+    if count >= 8.0:
+        off = min(max(off, -WINSOR * sd), WINSOR * sd)
+        # 10 typical steps: one jump may not make all later distances look small. The floor lets a flat series wake up.
+        bound = 10.0 * np.sqrt(level.step[row]) + 0.1 * sd
+        step = min(max(step, -bound), bound)
+    level.var[row] = (1.0 - rate) * (level.var[row] + rate * off * off)
+    level.mean[row] += rate * off
+    first = rate if count > 1.0 else 1.0
+    level.step[row] += first * (step * step - level.step[row])
+    level.last[row] = value
+    level.count[row] = min(count + 1.0, 1.0 / RATE)
+    if not np.isnan(sd):
+        is_far = 1.0 if abs(off) > CLIP * sd else 0.0
+        level.far[row] += max(RATE, 1.0 / (count + 100.0)) * (is_far - float(level.far[row]))
+
+
+def relevel(level: Level, row: int, shift: float) -> None:
+    """A deploy moved the series by `shift` (recipe's unit): move with it, and relearn the rest within an hour or so."""
+    level.mean[row] += shift
+    level.last[row] += shift
+    level.count[row] = min(level.count[row], 500.0)
+
+
+def distil(level: Level, row: int) -> dict[str, float]:
+    """What of the scale is general: sd over typical step (no unit, no level), and how often it goes far."""
+    step = float(level.step[row])
+    ratio = float(level.var[row]) / step if step > 0 else np.nan
+    return {"ratio": ratio, "far": float(level.far[row]), "count": float(level.count[row])}
+
+
+def seed(level: Level, row: int, *, ratio: float, far: float, rows: float) -> None:
+    """Start a fresh row from a source's ratio, with the weight of `rows` samples. The level is always its own."""
+    level.prior_ratio[row] = ratio
+    level.prior_rows[row] = rows
+    level.far[row] = far

@@ -1,0 +1,85 @@
+"""Presence: does a series still come, and does it still move?
+
+Owns the cadence that a series has shown (milliseconds between samples), the longest gap and the longest run of equal
+values that are normal for it. Absence is judged against the shard's clock, which is event time: nothing here waits.
+
+Not obvious: a series that stops alone is absent; when the whole log stops, nothing is said, because event time stops
+too. The shell's probes report a silent log.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from engine.columns import Array, Column
+from engine.kernel import kernel
+
+#: Absent: five steps, or twice the longest gap in memory, whichever is longer.
+STEPS, GAPS, GAP_FORGET = 5.0, 2.0, 0.002
+#: Flat: three times the longest run in memory and at least this many equal values.
+FLAT_MIN, FLATS, FLAT_FORGET = 60, 3.0, 2e-4
+WARM = 30.0
+
+
+class Presence(NamedTuple):
+    """last_ms: newest sample; step_ms: typical gap; gap: longest gap in steps; flat: equal values in a row."""
+
+    last_ms: Array
+    step_ms: Array
+    gap: Array
+    seen: Array
+    flat: Array
+    flat_most: Array
+    absent: Array
+
+
+COLUMNS = {
+    "last_ms": Column(np.int64, -1),
+    "step_ms": Column(np.float32),
+    "gap": Column(np.float32, 1.0),
+    "seen": Column(np.float32),
+    "flat": Column(np.int32),
+    "flat_most": Column(np.float32, 1.0),
+    "absent": Column(np.uint8),
+}
+
+
+@kernel
+def arrived(presence: Presence, row: int, ts_ms: int) -> None:
+    """Learn the gap before a sample. The typical gap moves by at most half of itself, so an outage does not stretch it."""
+    last, step = presence.last_ms[row], float(presence.step_ms[row])
+    presence.last_ms[row] = ts_ms
+    if last < 0:
+        return
+    gap = float(ts_ms - last)
+    if step <= 0.0:
+        presence.step_ms[row] = np.float32(gap)
+    else:
+        rate = max(0.02, 1.0 / (float(presence.seen[row]) + 1.0))
+        presence.step_ms[row] = np.float32(step + rate * min(max(gap - step, -0.5 * step), 0.5 * step))
+        steps = gap / step
+        presence.gap[row] = np.float32(max(steps, float(presence.gap[row]) * (1.0 - GAP_FORGET)))
+    presence.seen[row] = np.float32(min(float(presence.seen[row]) + 1.0, 1e6))
+
+
+@kernel
+def is_absent(presence: Presence, row: int, clock_ms: int) -> bool:
+    """Has the series stopped, by the shard's clock and against its own habits?"""
+    if presence.last_ms[row] < 0 or float(presence.seen[row]) < WARM:
+        return False
+    steps = max(STEPS, GAPS * float(presence.gap[row]))
+    return float(clock_ms - presence.last_ms[row]) > steps * float(presence.step_ms[row])
+
+
+@kernel
+def moves(presence: Presence, row: int, is_equal: bool, count: float) -> bool:
+    """Count equal values in a row; True at the sample at which the run becomes longer than any that is normal."""
+    most = float(presence.flat_most[row])
+    if not is_equal:
+        presence.flat_most[row] = np.float32(max(float(presence.flat[row]), most * (1.0 - FLAT_FORGET)))
+        presence.flat[row] = 0
+        return False
+    presence.flat[row] += 1
+    return presence.flat[row] == int(max(FLAT_MIN, FLATS * most)) and count > 4.0 * FLAT_MIN

@@ -1,0 +1,99 @@
+"""Season: the shape of a day, on standardised values, and a level that follows slow change.
+
+Owns a 96-slot profile of the time of day and the residual s = z - level - profile. The step of the data is found,
+not configured: it sets how much one sample may move its slot, so that ten-second data does not forget yesterday
+within one slot. Missing slots and irregular steps need no special case, because a slot is chosen by the clock of the
+sample.
+
+Not obvious: the profile learns within its slot too; on minute data it follows the last quarter of an hour as much as
+the same time yesterday. That was measured to be better than a slower profile, for scoring. A seed brings a shape.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from engine.columns import Array, Column
+from engine.kernel import kernel
+
+SLOTS = 96
+SLOT_MS = 900_000
+DAY_MS = 86_400_000
+LEVEL_RATE, PROFILE_RATE = 0.002, 0.15
+#: Samples a slot may hold before its rate is lowered: minutes give 15 of them.
+SLOT_SAMPLES = 15.0
+SIGMA_RATE, SIGMA_WINSOR, SIGMA_FLOOR, MOST = 1e-4, 30.0, 0.02, 50.0
+
+
+class Season(NamedTuple):
+    """profile in sd, bucket-major; visits: learned samples of a slot, up to 255; sigma: rms of the residual, in sd."""
+
+    profile: Array
+    visits: Array
+    level: Array
+    sigma: Array
+    count: Array
+
+
+COLUMNS = {
+    "profile": Column(np.float32, before=(SLOTS,)),
+    "visits": Column(np.uint8, before=(SLOTS,)),
+    "level": Column(np.float32),
+    "sigma": Column(np.float32, 1.0),
+    "count": Column(np.float32),
+}
+
+
+@kernel
+def slot_of(ts_ms: int, offset_ms: int) -> int:
+    """Quarter of an hour of the day, 0..95."""
+    return int(((ts_ms + offset_ms) % DAY_MS) // SLOT_MS)
+
+
+@kernel
+def expected(season: Season, row: int, slot: int) -> float:
+    """What z should be now."""
+    return float(season.level[row]) + float(season.profile[slot, row])
+
+
+@kernel
+def relative(season: Season, row: int, residual: float) -> float:
+    """|residual| in its own typical size, at most 50."""
+    return min(abs(residual) / (float(season.sigma[row]) + SIGMA_FLOOR), MOST)
+
+
+@kernel
+def learn(season: Season, row: int, slot: int, residual: float, step_ms: float) -> None:
+    """residual: z - expected, without novelty, so that learning is bounded by the clip of z."""
+    count = float(season.count[row])
+    rate = max(LEVEL_RATE, 1.0 / (count + 1.0))
+    season.level[row] += np.float32(rate * residual)
+    visits = float(season.visits[slot, row])
+    per_slot = SLOT_MS / step_ms if step_ms > 0.0 else SLOT_SAMPLES
+    slow = PROFILE_RATE * min(1.0, SLOT_SAMPLES / per_slot)
+    season.profile[slot, row] += np.float32(max(slow, 1.0 / (visits + 1.0)) * residual * (1.0 - rate))
+    if season.visits[slot, row] < 255:
+        season.visits[slot, row] += 1
+    sigma = float(season.sigma[row])
+    bounded = min(abs(residual), SIGMA_WINSOR * (sigma + SIGMA_FLOOR))
+    weight = max(SIGMA_RATE, 1.0 / (count + 2.0))
+    season.sigma[row] = np.float32(np.sqrt(sigma * sigma + weight * (bounded * bounded - sigma * sigma)))
+    season.count[row] = np.float32(min(count + 1.0, 1e6))
+
+
+def distil(season: Season, row: int) -> dict[str, object]:
+    """The centred shape in sd, with the visits behind it: no level, no unit."""
+    profile = season.profile[:, row].astype(np.float64)
+    seen = season.visits[:, row] > 0
+    centre = profile[seen].mean() if seen.any() else 0.0
+    return {"shape": np.where(seen, profile - centre, 0.0), "seen": seen, "sigma": float(season.sigma[row])}
+
+
+def seed(season: Season, row: int, *, shape: Array, visits: int, sigma: float, rows: float) -> None:
+    """Start from a source's shape as if each slot had been visited `visits` times."""
+    season.profile[:, row] = shape
+    season.visits[:, row] = visits
+    season.sigma[row] = sigma
+    season.count[row] = rows

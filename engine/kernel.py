@@ -1,0 +1,65 @@
+"""How kernels are compiled: one decorator, one cache folder per version of the kernel sources.
+
+Owns nothing but the compiler's settings. A kernel is scalar code over columns; `f.py_func`, or NUMBA_DISABLE_JIT=1 in
+the environment, is its plain twin, and the two agree bit for bit because no setting here lets the compiler reorder
+or fuse floating-point operations (no fastmath; sums are written in the order in which they are to be made).
+
+Not obvious: numba keys its cache by the file that holds the outer kernel, so an edited inner kernel would leave a
+stale machine code behind. The folder is therefore named by a hash of all sources that hold kernels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_ROOT = Path(__file__).resolve().parent
+_SOURCES = (_ROOT, _ROOT.parent / "agents" / "codecs")
+
+
+def _sources_hash() -> str:
+    digest = hashlib.sha256(numba.__version__.encode())
+    for folder in _SOURCES:
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(path.name.encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _cache_folder() -> str:
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    for parent in (Path(base) / "graft", Path(tempfile.gettempdir()) / f"graft-{os.getuid()}"):
+        folder = parent / f"kernels-{_sources_hash()}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError:
+            continue
+        if os.access(folder, os.W_OK):
+            return str(folder)
+    return ""
+
+
+# The one effect at import that this project allows itself: without it each start compiles for 20 s. An explicit
+# NUMBA_CACHE_DIR wins.
+if not numba.config.CACHE_DIR:
+    numba.config.CACHE_DIR = _cache_folder()
+
+
+def kernel(function: F) -> F:
+    """Compile without the interpreter lock, cached on disk; 1/0 is inf as in numpy, never an exception."""
+    compiled: F = numba.njit(nogil=True, cache=bool(numba.config.CACHE_DIR), error_model="numpy")(function)
+    return compiled
+
+
+def inline(function: F) -> F:
+    """As `kernel`, for the small steps of a sample that must not cost a call with forty arrays."""
+    compiled: F = numba.njit(nogil=True, inline="always", error_model="numpy")(function)
+    return compiled

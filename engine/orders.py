@@ -1,0 +1,120 @@
+"""Orders: what may be done to a shard from outside, one component at a time, between two batches.
+
+Owns the table of order kinds and their effects; each answers with an experiment record that holds the parameters and
+the state before and after. Everything is keyed by the order's id, so an order that comes twice is applied once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from engine.components import change, level
+from engine.errors import BadSample
+from engine.fold import restart
+from engine.records import Record
+
+if TYPE_CHECKING:
+    from engine.shard import Shard
+
+#: ln of the page threshold per answer: a false alarm makes its entity half as loud again, an incident a little louder.
+LOUDER, QUIETER, MOST = -0.15, 0.4, 2.0
+
+
+def apply_order(shard: Shard, order: Mapping[str, Any]) -> list[Record]:
+    """Carry out one order; BadSample (`order`) if it names something that this shard does not have."""
+    kind = order.get("kind")
+    act = KINDS.get(str(kind))
+    if act is None:
+        raise BadSample("order", f"order kind is {kind!r}; this version knows {', '.join(KINDS)}.")
+    target = order.get("target") or {}
+    row = shard.row_of(str(target.get("series")))
+    entity = shard.roster.entity_of(str(target.get("entity")))
+    if row >= 0:
+        entity = int(shard.roster.rows.link.entity[row])
+    if entity < 0:
+        raise BadSample(
+            "order", f"order {order.get('id')} is for {target.get('series') or target.get('entity')!r}, unknown here."
+        )
+    before = _look(shard, row, entity)
+    act(shard, row, entity, dict(order.get("params") or {}))
+    after = _look(shard, row, entity)
+    return [_experiment(shard, order, before, after)]
+
+
+def _retune(shard: Shard, row: int, entity: int, params: dict[str, Any]) -> None:
+    """Re-level: move the mean by `shift`, in the recipe's unit, and let the rest follow quickly."""
+    shift = params.get("shift")
+    if row < 0 or not isinstance(shift, (int, float)) or not np.isfinite(shift):
+        raise BadSample("order", f"a retune needs a known series and a finite shift; it came with {shift!r}.")
+    level.relevel(shard.roster.rows.level, row, float(shift))
+    change.clear(shard.roster.rows.change, row)
+
+
+def _label(shard: Shard, row: int, entity: int, params: dict[str, Any]) -> None:
+    """A person's answer moves the page threshold of the entity, and of the series where one is named."""
+    answer = params.get("answer")
+    step = {"false_alarm": QUIETER, "expected": QUIETER / 2, "incident": LOUDER}.get(str(answer), 0.0)
+    gate = shard.roster.ents.entity.gate
+    gate[entity] = np.float32(min(max(float(gate[entity]) + step, -MOST), MOST))
+    if row >= 0:
+        own = shard.roster.rows.shown.gate
+        own[row] = np.float32(min(max(float(own[row]) + step / 2, -MOST), MOST))
+        if answer == "new_normal":
+            rows = shard.roster.rows
+            level.relevel(rows.level, row, float(rows.change.after[row] - rows.shown.expected[row]))
+            change.clear(rows.change, row)
+    life = shard.roster.ents.life
+    from engine import alerts  # here, or the import of the table would run in a circle
+
+    if life.state[entity] == alerts.PENDING:
+        life.state[entity] = alerts.IDLE
+
+
+def _reset(shard: Shard, row: int, entity: int, params: dict[str, Any]) -> None:
+    """Start the models of one series afresh."""
+    if row < 0:
+        raise BadSample("order", "a reset needs a known series.")
+    restart(shard.roster.rows, shard.roster.block, shard.roster.pool, row)
+
+
+KINDS: dict[str, Callable[[Any, int, int, dict[str, Any]], None]] = {
+    "retune": _retune,
+    "label": _label,
+    "reset": _reset,
+}
+
+
+def _look(shard: Shard, row: int, entity: int) -> dict[str, Any]:
+    """The numbers that orders move, for before and after."""
+    gate = float(shard.roster.ents.entity.gate[entity])
+    if row < 0:
+        return {"page_gate": round(gate, 4)}
+    rows = shard.roster.rows
+    return {
+        "level": float(rows.level.mean[row]),
+        "sd": float(level.scale(rows.level, row)),
+        "samples": float(rows.level.count[row]),
+        "page_gate": round(gate, 4),
+        "series_gate": round(float(rows.shown.gate[row]), 4),
+    }
+
+
+def _experiment(shard: Shard, order: Mapping[str, Any], before: dict[str, Any], after: dict[str, Any]) -> Record:
+    target = order.get("target") or {}
+    value = {
+        "schema": "graft.experiment/1",
+        "id": order["id"],
+        "at_ms": shard.clock_ms,
+        "environment": shard.config.environment,
+        "entity": target.get("entity"),
+        "series": target.get("series"),
+        "order": dict(order),
+        "before": {k: None if isinstance(v, float) and np.isnan(v) else v for k, v in before.items()},
+        "after": {k: None if isinstance(v, float) and np.isnan(v) else v for k, v in after.items()},
+        "applied_at": {"topic": shard.topic, "partition": shard.partition, "offset": shard.next_offset},
+        "follows": [{"topic": shard.topic, "partition": shard.partition, "offset": shard.next_offset - 1}],
+    }
+    return Record("experiments", str(order["id"]), value)

@@ -1,0 +1,219 @@
+"""Records: what a shard tells the world, as plain data with ids that depend on the log only.
+
+Owns the shapes of `graft.alert/1`, `graft.escalation/1`, `graft.drift/1` and their sentences for people. Knows no
+topic prefix and no encoding.
+
+Rule: an id is made from what a record is about (environment, entity or series, start of the episode), never from a
+score, so that a replay tells the same thing under the same name.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from engine import fold
+from engine.components import entity as channels
+from engine.series import stable_id
+from engine.state import Events
+
+if TYPE_CHECKING:
+    from engine.shard import Shard
+
+
+class Record(NamedTuple):
+    """topic: alerts, escalations, drift or experiments, without prefix; key: Kafka key; value: plain data."""
+
+    topic: str
+    key: str
+    value: dict[str, Any]
+
+
+def of_event(shard: Shard, events: Events, k: int, offset: int) -> list[Record]:
+    """The records of one event of the fold."""
+    kind = int(events.kind[k])
+    if kind in (fold.ALERTED, fold.RESOLVED):
+        return [_alert(shard, events, k, offset, is_firing=kind == fold.ALERTED)]
+    if kind in (fold.ASKED, fold.LAPSED):
+        return [_escalation(shard, events, k, offset, state="opened" if kind == fold.ASKED else "expired")]
+    return [_drift(shard, events, k, offset)]
+
+
+def gap(shard: Shard, from_offset: int, to_offset: int) -> Record:
+    """Records of the input were lost before they could be read."""
+    subject = f"{shard.topic}-{shard.partition}"
+    lost = to_offset - from_offset
+    value = {
+        "schema": "graft.drift/1",
+        "id": stable_id("gap", shard.config.environment, subject, from_offset),
+        "kind": "gap",
+        "at_ms": shard.clock_ms,
+        "environment": shard.config.environment,
+        "entity": None,
+        "series": None,
+        "before": {"offset": from_offset},
+        "after": {"offset": to_offset},
+        "evidence": {"records": lost},
+        "because": f"{lost} records of {subject} were gone before they could be read; retention is too short.",
+        "follows": [{"topic": shard.topic, "partition": shard.partition, "offset": to_offset}],
+    }
+    return Record("drift", subject, value)
+
+
+def _head(shard: Shard, events: Events, k: int, offset: int, schema: str, entity: str, series: str | None) -> dict[str, Any]:
+    return {
+        "schema": schema,
+        "at_ms": int(events.ts_ms[k]),
+        "environment": shard.config.environment,
+        "entity": entity,
+        "series": series,
+        "follows": [{"topic": shard.topic, "partition": shard.partition, "offset": offset}],
+    }
+
+
+def _alert(shard: Shard, events: Events, k: int, offset: int, *, is_firing: bool) -> Record:
+    entity = shard.roster.entities[int(events.who[k])]
+    environment = shard.config.environment
+    started, incident = int(events.times[k, 0]), int(events.times[k, 1])
+    key = stable_id("incident", environment, entity, incident)
+    shard.alert_number += 1
+    contributors = _contributors(shard, events, k)
+    first = contributors[0] if contributors else {}
+    value = _head(shard, events, k, offset, "graft.alert/1", entity, first.get("series"))
+    value |= {
+        "id": stable_id("alert", environment, entity, started, "firing" if is_firing else "resolved"),
+        "alert": stable_id("alert", environment, entity, started),
+        "incident": key,
+        "number": shard.alert_number,
+        "state": "firing" if is_firing else "resolved",
+        "started_ms": started,
+        "ended_ms": None if is_firing else int(events.ts_ms[k]),
+        "severity": _number(events.numbers[k, 0] if is_firing else events.numbers[k, 3]),
+        "confidence": _number(events.numbers[k, 1]),
+        "page": _number(events.numbers[k, 2]),
+        **{name: first.get(name) for name in ("value", "expected", "lower", "upper")},
+        "contributors": contributors,
+        "components": _components(events, k),
+        "borrowed": shard.roster.borrowed(int(events.rows[k, 0])),
+        "because": _because(shard, events, k, contributors, is_firing),
+        "links": [],
+    }
+    return Record("alerts", key, value)
+
+
+def _escalation(shard: Shard, events: Events, k: int, offset: int, *, state: str) -> Record:
+    entity = shard.roster.entities[int(events.who[k])]
+    asked = int(events.times[k, 2])
+    contributors = _contributors(shard, events, k)
+    series = contributors[0]["series"] if contributors else entity
+    escalation = stable_id("escalation", shard.config.environment, entity, asked)
+    value = _head(shard, events, k, offset, "graft.escalation/1", entity, series)
+    value |= {
+        "id": stable_id("escalation", shard.config.environment, entity, asked, state),
+        "escalation": escalation,
+        "state": state,
+        "opened_ms": asked,
+        "severity": _number(events.numbers[k, 0]),
+        "confidence": _number(events.numbers[k, 1]),
+        "page": _number(events.numbers[k, 2]),
+        "contributors": contributors,
+        "components": _components(events, k),
+        "borrowed": shard.roster.borrowed(int(events.rows[k, 0])),
+        "because": _because(shard, events, k, contributors, True),
+        "expires_ms": asked + int(shard.roster.ents.entity.step_ms[int(events.who[k])] * 120),
+    }
+    return Record("escalations", series, value)
+
+
+_DRIFT_KINDS = {fold.DRIFTED: "level", fold.ABSENT: "absent", fold.RETURNED: "returned", fold.FLAT: "flat"}
+
+
+def _drift(shard: Shard, events: Events, k: int, offset: int) -> Record:
+    row = int(events.who[k])
+    series, kind = shard.roster.names[row], _DRIFT_KINDS[int(events.kind[k])]
+    entity = shard.roster.entities[int(shard.roster.rows.link.entity[row])]
+    value = _head(shard, events, k, offset, "graft.drift/1", entity, series)
+    before, after, evidence, because = _drift_numbers(events, k, kind, series)
+    value |= {
+        "id": stable_id("drift", shard.config.environment, series, kind, int(events.ts_ms[k])),
+        "kind": kind,
+        "before": before,
+        "after": after,
+        "evidence": evidence,
+        "because": because,
+    }
+    return Record("drift", series, value)
+
+
+def _drift_numbers(
+    events: Events, k: int, kind: str, series: str
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]:
+    a, b, sd = (float(events.numbers[k, i]) for i in range(3))
+    if kind == "level":
+        shift = (b - a) / sd
+        sentence = f"{series} moved from about {a:.4g} to about {b:.4g} ({shift:+.1f} standard deviations) and stayed."
+        return {"level": a}, {"level": b}, {"sd": sd, "shift_sd": shift}, sentence
+    last = int(events.times[k, 0])
+    if kind == "absent":
+        sentence = f"{series} has stopped: it came every {a / 1000:.4g} s, the last time at {last} ms."
+        return {"step_ms": a}, {"last_ms": last}, {"longest_gap_steps": b}, sentence
+    if kind == "returned":
+        return {"last_ms": last}, {"at_ms": int(events.ts_ms[k])}, {}, f"{series} is back."
+    return {}, {"value": a}, {}, f"{series} has been {a:.6g} for longer than ever before."
+
+
+def _contributors(shard: Shard, events: Events, k: int) -> list[dict[str, Any]]:
+    found = []
+    for place in range(events.rows.shape[1]):
+        row = int(events.rows[k, place])
+        if row < 0 or (place > 0 and events.shares[k, place] < 0.01):
+            break
+        value, expected, lower, upper = (_number(x) for x in events.values[k, place])
+        found.append(
+            {
+                "series": shard.roster.names[row],
+                "share": _number(events.shares[k, place]),
+                "value": value,
+                "expected": expected,
+                "lower": lower,
+                "upper": upper,
+            }
+        )
+    return found
+
+
+def _components(events: Events, k: int) -> list[dict[str, Any]]:
+    """Channels in order of how far each is above its own median; the presence cause stands alone."""
+    if events.numbers[k, 4] == 1.0:
+        return [{"name": "presence", "share": 1.0}]
+    shares = events.channels[k].astype(np.float64)
+    total = float(shares.sum()) or 1.0
+    order = np.argsort(-shares, kind="stable")
+    return [{"name": channels.NAMES[c], "share": round(float(shares[c]) / total, 4)} for c in order]
+
+
+def _because(shard: Shard, events: Events, k: int, contributors: list[dict[str, Any]], is_firing: bool) -> str:
+    entity = shard.roster.entities[int(events.who[k])]
+    if not is_firing:
+        return f"{entity} is back to normal."
+    if not contributors:
+        return f"{entity} behaves unusually."
+    first = contributors[0]
+    if events.numbers[k, 4] == 1.0:
+        return f"{entity}: {first['series']} has stopped sending."
+    text = f"{entity}: {first['series']} is {_text(first['value'])}, expected {_text(first['expected'])}"
+    if first["lower"] is not None:
+        text += f" ({_text(first['lower'])} to {_text(first['upper'])})"
+    others = len(contributors) - 1
+    return text + (f"; {others} more series are unusual with it." if others else ".")
+
+
+def _text(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.4g}"
+
+
+def _number(value: Any) -> float | None:
+    """None for no answer: a record never carries NaN."""
+    number = float(value)
+    return None if np.isnan(number) else round(number, 6) if abs(number) < 1e6 else number

@@ -1,0 +1,247 @@
+"""Roster: who is in a shard. Names, entities, blocks, and the columns that grow with them.
+
+Owns the way from a series to its row, its entity and its place in a joint block, and the canonical form of all state
+for snapshots. Rows are given in order of first sight in the log, so the same log gives the same rows.
+
+Not obvious: the pool of joint state has holes where blocks have moved (see `components/block`). `export` writes each
+block packed, in order, so a state that was restored and one that grew in place export the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from engine import state as layout
+from engine.columns import Array, put, take
+from engine.components import block as blocks
+from engine.components import entity as entity_component
+from engine.config import EngineConfig
+from engine.errors import BadSample, SnapshotError
+from engine.fold import AHEAD_MS, AHEAD_ROW, CLOCK
+from engine.prior import Prior
+from engine.series import Kind, Series
+
+FIRST_ROWS, FIRST_ENTITIES, FIRST_POOL = 64, 16, 1 << 15
+#: Entries that a fresh series' own histogram starts with.
+SERIES_ROWS = 300.0
+
+
+class Roster:
+    """Names and columns of one shard. prior: what a source lends to new series, or None."""
+
+    def __init__(self, config: EngineConfig, prior: Prior | None = None) -> None:
+        self.config = config
+        self.prior = prior
+        self.names: list[str] = []
+        self.entities: list[str] = []
+        self.classes: list[str] = []
+        self.rows = layout.fresh_rows(FIRST_ROWS)
+        self.ents = layout.fresh_entities(FIRST_ENTITIES)
+        self.block = blocks.empty_blocks(FIRST_ENTITIES)
+        self.block_count = 0
+        self.pool = np.zeros(FIRST_POOL, np.float32)
+        self.pool_used = 0
+        self.clock = np.zeros(5, np.int64)
+        self.clock[[CLOCK, AHEAD_MS, AHEAD_ROW]] = -1
+        self._row: dict[str, int] = {}
+        self._entity: dict[str, int] = {}
+        self._factory = entity_component.factory()
+
+    def row_of(self, text: str) -> int:
+        """Row of a series, -1 if unknown."""
+        return self._row.get(text, -1)
+
+    def entity_of(self, text: str) -> int:
+        """Row of an entity, -1 if unknown."""
+        return self._entity.get(text, -1)
+
+    def admit(self, series: Series) -> int:
+        """Row of a series; a new one is given the next row, its place in its entity, and what the prior lends it."""
+        text = series.text
+        row = self._row.get(text)
+        if row is not None:
+            return row
+        if len(self.names) >= self.config.max_series:
+            raise BadSample(
+                "cardinality",
+                f"series {text[:200]} would be number {len(self.names) + 1} of this shard; limits.max_series is "
+                f"{self.config.max_series}. Raise it, or drop the label that multiplies series.",
+            )
+        if "\n" in text:
+            raise BadSample("labels", f"series {text[:200]!r} has a line break in its name or a label name; remove it.")
+        row = len(self.names)
+        if row == len(self.rows.link.entity):
+            self.rows = layout.grow_rows(self.rows, 2 * row)
+        self.names.append(text)
+        self.classes.append(series.name)
+        self._row[text] = row
+        kind = series.kind
+        if kind is Kind.UNKNOWN and not self.config.counters_from_shape:
+            kind = Kind.GAUGE
+        self.rows.recipe.kind[row] = kind
+        self.rows.shown.counts[row] = self._factory[entity_component.SEVERE] * (SERIES_ROWS / entity_component.FACTORY_ROWS)
+        entity = self._admit_entity(series.entity(self.config.entity_labels))
+        self._place(row, entity)
+        if self.prior is not None:
+            self.prior.lend(self, row, entity, series.name)
+        return row
+
+    def _admit_entity(self, text: str) -> int:
+        entity = self._entity.get(text)
+        if entity is not None:
+            return entity
+        entity = len(self.entities)
+        if entity == len(self.ents.open.members):
+            self.ents = layout.grow_entities(self.ents, 2 * entity)
+        self.entities.append(text)
+        self._entity[text] = entity
+        self.ents.entity.counts[entity] = self._factory
+        return entity
+
+    def _place(self, row: int, entity: int) -> None:
+        """Give a new row its place: the last block of its entity, made larger or followed by a new one when full."""
+        last = self.blocks_of(entity)[-1] if self.ents.open.first_block[entity] >= 0 else -1
+        if last < 0 or self.block.width[last] == blocks.WIDEST:
+            last = self._new_block(entity, last)
+        slot = int(self.block.width[last])
+        if slot == self.block.capacity[last]:
+            self._enlarge(last)
+        self.block.width[last] = slot + 1
+        self.block.member[last, slot] = row
+        link = self.rows.link
+        link.entity[row], link.block[row], link.slot[row] = entity, last, slot
+        self.ents.open.members[entity] += 1
+
+    def blocks_of(self, entity: int) -> list[int]:
+        """The blocks of an entity, in order."""
+        found, b = [], int(self.ents.open.first_block[entity])
+        while b >= 0:
+            found.append(b)
+            b = int(self.block.next[b])
+        return found
+
+    def _new_block(self, entity: int, after: int) -> int:
+        b = self.block_count
+        if b == len(self.block.start):
+            self.block = layout.grow_blocks(self.block, 2 * b)
+        self.block_count = b + 1
+        self.block.capacity[b] = blocks.CAPACITIES[0]
+        self.block.start[b] = self._room(blocks.CAPACITIES[0])
+        blocks.wake(self.pool, int(self.block.start[b]), blocks.CAPACITIES[0])
+        if after < 0:
+            self.ents.open.first_block[entity] = b
+        else:
+            self.block.next[after] = b
+        return b
+
+    def _enlarge(self, b: int) -> None:
+        old_capacity, kept = int(self.block.capacity[b]), self._packed(b).copy()
+        capacity = blocks.CAPACITIES[blocks.CAPACITIES.index(old_capacity) + 1]
+        if int(self.block.start[b]) + len(kept) == self.pool_used:
+            # The newest block gives its place back: an entity's first metrics arrive one after the other.
+            self.pool_used -= len(kept)
+        start = self._room(capacity)
+        self.pool[start : self.pool_used] = blocks.grown(kept, old_capacity, capacity)
+        self.block.start[b], self.block.capacity[b] = start, capacity
+
+    def _room(self, capacity: int) -> int:
+        start, need = self.pool_used, blocks.size(capacity)
+        while start + need > len(self.pool):
+            self.pool = np.concatenate([self.pool, np.zeros_like(self.pool)])
+        self.pool_used = start + need
+        return start
+
+    def export(self) -> dict[str, Array]:
+        """All arrays of the state, packed; see the module's docstring."""
+        n, m = len(self.names), len(self.entities)
+        arrays: dict[str, Array] = {"clock": self.clock.copy()}
+        for group, columns, table, count in (
+            ("series", self.rows, layout.SERIES, n),
+            ("entity", self.ents, layout.ENTITY, m),
+        ):
+            rows = np.arange(count)
+            for (name, (_, spec)), part in zip(table.items(), columns, strict=True):
+                for field, array in take(part, spec, rows).items():
+                    arrays[f"{group}.{name}.{field}"] = array
+        for field, array in zip(self.block._fields, self.block, strict=True):
+            if field != "start":
+                arrays[f"block.{field}"] = array[: self.block_count].copy()
+        arrays["pool"] = np.concatenate([np.empty(0, np.float32), *(self._packed(b) for b in range(self.block_count))])
+        for name, texts in (("names", self.names), ("classes", self.classes), ("entities", self.entities)):
+            arrays[f"text.{name}"] = np.frombuffer("\n".join(texts).encode(), np.uint8).copy()
+        if self.prior is not None:
+            arrays.update({f"prior.{name}": array for name, array in self.prior.arrays().items()})
+        return arrays
+
+    def _packed(self, b: int) -> Array:
+        start = int(self.block.start[b])
+        return self.pool[start : start + blocks.size(int(self.block.capacity[b]))]
+
+    @staticmethod
+    def restore(arrays: Mapping[str, Array], config: EngineConfig) -> Roster:
+        """The roster that `export` described."""
+        borrowed = {name[6:]: array for name, array in arrays.items() if name.startswith("prior.")}
+        roster = Roster(config, Prior.from_arrays(borrowed) if borrowed else None)
+        try:
+            roster._load(arrays)
+        except (KeyError, ValueError, IndexError) as error:
+            raise SnapshotError(f"the state does not fit together ({error}); use an older snapshot") from error
+        return roster
+
+    def _load(self, arrays: Mapping[str, Array]) -> None:
+        self.names, self.classes, self.entities = (
+            _texts(arrays[f"text.{name}"]) for name in ("names", "classes", "entities")
+        )
+        n, m = len(self.names), len(self.entities)
+        self._row = {text: row for row, text in enumerate(self.names)}
+        self._entity = {text: row for row, text in enumerate(self.entities)}
+        self.clock[:] = arrays["clock"]
+        self.rows = layout.fresh_rows(max(n, FIRST_ROWS))
+        self.ents = layout.fresh_entities(max(m, FIRST_ENTITIES))
+        for group, columns, table, count in (
+            ("series", self.rows, layout.SERIES, n),
+            ("entity", self.ents, layout.ENTITY, m),
+        ):
+            for (name, (_, spec)), part in zip(table.items(), columns, strict=True):
+                put(part, spec, np.arange(count), {field: arrays[f"{group}.{name}.{field}"] for field in spec})
+        self._load_blocks(arrays)
+
+    def _load_blocks(self, arrays: Mapping[str, Array]) -> None:
+        self.block_count = len(arrays["block.capacity"])
+        self.block = blocks.empty_blocks(max(self.block_count, FIRST_ENTITIES))
+        for field, array in zip(self.block._fields, self.block, strict=True):
+            if field != "start":
+                array[: self.block_count] = arrays[f"block.{field}"]
+        sizes = [blocks.size(int(capacity)) for capacity in self.block.capacity[: self.block_count]]
+        starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        self.block.start[: self.block_count] = starts[:-1]
+        self.pool_used = int(starts[-1])
+        self.pool = np.zeros(max(self.pool_used, FIRST_POOL), np.float32)
+        self.pool[: self.pool_used] = arrays["pool"]
+
+    def borrowed(self, row: int) -> dict[str, float]:
+        """Share of each component of a series that still comes from a seed, 0..1; empty when it started cold."""
+        return {} if self.prior is None or row < 0 else self.prior.borrowed(self, row)
+
+    def nbytes(self) -> int:
+        """Bytes of the columns in use (room for growth left out)."""
+        n, m = len(self.names), len(self.entities)
+        series = sum(array.nbytes // len(self.rows.link.entity) for part in self.rows for array in part)
+        entity = sum(array.nbytes // len(self.ents.open.members) for part in self.ents for array in part)
+        block = sum(array.nbytes // len(self.block.start) for array in self.block)
+        return series * n + entity * m + block * self.block_count + 4 * self.pool_used
+
+    def seeded_count(self) -> int:
+        """Series that were seeded from the prior."""
+        return 0 if self.prior is None else self.prior.seeded
+
+    def seed_summary(self) -> dict[str, Any] | None:
+        """What was lent, for the manifest; None when the shard started cold."""
+        return None if self.prior is None else self.prior.summary()
+
+
+def _texts(array: Array) -> list[str]:
+    return array.tobytes().decode().split("\n") if len(array) else []

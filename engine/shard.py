@@ -1,0 +1,244 @@
+"""Shard: a fold over one partition of a log. `state == fold(step, seed, log[0:next_offset])`, always.
+
+Owns the state of all series and entities of a partition, their names, the next offsets (data and control) and the
+ledger in which each consumed offset ends in exactly one counter. Knows no Kafka, file or clock: batches come in,
+verdicts and records come out, and the same log gives the same bits however it is cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine import alerts, fold, records
+from engine.batch import Batch
+from engine.columns import Array
+from engine.components import entity as entity_component
+from engine.config import EngineConfig
+from engine.ledger import Ledger
+from engine.orders import apply_order
+from engine.records import Record
+from engine.roster import Roster
+from engine.series import Series
+from engine.snapshot import State
+from engine.state import Marks, TickMarks, fresh_events, fresh_marks, fresh_ticks
+
+#: Events that fit into one call of the fold; far more than a storm of one batch, about 2 MB.
+EVENT_ROOM = 4096
+
+
+class Verdicts(NamedTuple):
+    """What a batch has led to. Arrays of n samples; NaN: no answer. ticks: closed entity ticks, in order."""
+
+    consumed: int
+    expected: NDArray[np.float32]
+    lower: NDArray[np.float32]
+    upper: NDArray[np.float32]
+    severity: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    page: NDArray[np.float32]
+    decision: NDArray[np.int8]
+    outcome: NDArray[np.int8]
+    ticks: TickMarks
+    records: list[Record]
+
+
+class Shard:
+    """State of one partition of one topic.
+
+    prior: what a source environment's snapshot lends to series that are seen for the first time; None: start cold.
+    """
+
+    def __init__(
+        self, config: EngineConfig, *, topic: str, partition: int, prior: Any | None = None, roster: Roster | None = None
+    ) -> None:
+        self.config = config
+        self.topic = topic
+        self.partition = partition
+        self.next_offset = -1
+        self.control_offsets: dict[int, int] = {}
+        self.applied: dict[str, None] = {}
+        self.alert_number = 0
+        self.ledger = Ledger()
+        self.roster = roster or Roster(config, prior)
+        self._events = fresh_events(EVENT_ROOM)
+        self._context = self._fresh_context()
+
+    @property
+    def series_count(self) -> int:
+        """Series that have a row."""
+        return len(self.roster.names)
+
+    @property
+    def entity_count(self) -> int:
+        """Entities that have a row."""
+        return len(self.roster.entities)
+
+    @property
+    def clock_ms(self) -> int:
+        """Event time of the shard, -1 before the first sample."""
+        return int(self.roster.clock[fold.CLOCK])
+
+    def row_of(self, text: str) -> int:
+        """Row of a series by its canonical text, -1 if it was never seen."""
+        return self.roster.row_of(text)
+
+    def admit(self, series: Series) -> int:
+        """Row of a series; a new one gets the next row. BadSample (`cardinality`) when the shard is full."""
+        return self.roster.admit(series)
+
+    def process(self, batch: Batch, *, stop_at_drift: bool = False) -> Verdicts:
+        """Fold a batch. With stop_at_drift, returns after the sample that raised a drift signal (see `consumed`)."""
+        batch = self._unread(batch)
+        n = len(batch.row)
+        marks, cursor = fresh_marks(n), np.zeros(3, np.int64)
+        told: list[Record] = []
+        parts: list[TickMarks] = []
+        begin = 0
+        while True:
+            ticks = fresh_ticks(2 * (n - begin) + 4)
+            cursor[:] = 0
+            end = self._fold(batch, begin, marks, ticks, cursor, stop_at_drift)
+            parts.append(TickMarks(*(column[: cursor[fold.TICKS]] for column in ticks)))
+            drifted = self._tell(batch.offset, int(cursor[fold.EVENTS]), told)
+            begin = end
+            if begin == n or (stop_at_drift and drifted):
+                break
+        self._account(batch, begin, marks)
+        whole = parts[0] if len(parts) == 1 else TickMarks(*(np.concatenate(c) for c in zip(*parts, strict=True)))
+        return Verdicts(begin, *(column[:begin] for column in marks), whole, told)
+
+    def close_ticks(self) -> Verdicts:
+        """Close the ticks that are still open, for output at the end of a file. The state must not be used after."""
+        marks, cursor = fresh_marks(1), np.zeros(3, np.int64)
+        open_ticks = np.flatnonzero(self.roster.ents.open.here[: self.entity_count] > 0)
+        ticks = fresh_ticks(len(open_ticks) + 4)
+        told: list[Record] = []
+        reg = self.roster
+        for e in open_ticks:
+            context = self._context._replace(cursor=cursor, series_count=self.series_count)
+            fold.close_tick(int(e), 0, reg.rows, reg.ents, reg.block, reg.pool, ticks, self._events, context)
+            self._tell(np.array([self.next_offset - 1]), int(cursor[fold.EVENTS]), told)
+            cursor[fold.EVENTS] = 0
+        done = TickMarks(*(column[: cursor[fold.TICKS]] for column in ticks))
+        return Verdicts(0, *(column[:0] for column in marks), done, told)
+
+    def apply(self, order: Mapping[str, Any], *, control_partition: int, next_offset: int) -> list[Record]:
+        """Carry out an order from the control topic, between two batches. An order that was applied is skipped."""
+        self.control_offsets[control_partition] = next_offset
+        if order["id"] in self.applied:
+            return []
+        told = apply_order(self, order)
+        self.applied[order["id"]] = None
+        while len(self.applied) > 10_000:
+            self.applied.pop(next(iter(self.applied)))
+        return told
+
+    def mark_gap(self, from_offset: int, to_offset: int) -> list[Record]:
+        """Records [from, to) were lost before they could be read: count them, tell it, go on at `to_offset`."""
+        self.ledger.add("gap", to_offset - from_offset)
+        self.next_offset = to_offset
+        return [records.gap(self, from_offset, to_offset)]
+
+    def export(self) -> State:
+        """All of the state, canonical: two shards with equal states give equal manifests and arrays, bit for bit."""
+        arrays = self.roster.export()
+        manifest = {
+            "kind": "checkpoint",
+            "environment": self.config.environment,
+            "config": self.config.hash,
+            "topic": self.topic,
+            "partition": self.partition,
+            "next_offset": self.next_offset,
+            "control_offsets": {str(k): v for k, v in sorted(self.control_offsets.items())},
+            "alert_number": self.alert_number,
+            "ledger": self.ledger.counts(),
+            "applied": list(self.applied),
+            "seed": self.roster.seed_summary(),
+        }
+        return State(manifest, arrays)
+
+    @staticmethod
+    def restore(state: State, config: EngineConfig) -> Shard:
+        """The shard that `export` described; SnapshotError if the state does not fit together."""
+        m = state.manifest
+        roster = Roster.restore(state.arrays, config)
+        shard = Shard(config, topic=m["topic"], partition=m["partition"], roster=roster)
+        shard.next_offset = m["next_offset"]
+        shard.control_offsets = {int(k): v for k, v in m["control_offsets"].items()}
+        shard.applied = dict.fromkeys(m["applied"])
+        shard.alert_number = m["alert_number"]
+        shard.ledger = Ledger(m["ledger"])
+        return shard
+
+    def counters(self) -> dict[str, int | float]:
+        """Numbers for telemetry; no labels per series."""
+        life = self.roster.ents.life.state[: self.entity_count]
+        return {
+            "series": self.series_count,
+            "entities": self.entity_count,
+            "state_bytes": self.roster.nbytes(),
+            "clock_ms": self.clock_ms,
+            "next_offset": self.next_offset,
+            "firing": int(np.isin(life, (alerts.FIRING, alerts.RESOLVING)).sum()),
+            "pending": int((life == alerts.PENDING).sum()),
+            "alerts": self.alert_number,
+            "absent": int(self.roster.rows.presence.absent[: self.series_count].sum()),
+            "seeded": self.roster.seeded_count(),
+        }
+
+    def _fresh_context(self) -> fold.Context:
+        return fold.Context(
+            clock=self.roster.clock,
+            table=alerts.NEXT,
+            work=np.zeros((5, 40), np.float32),
+            sums=np.zeros(10),
+            channel=np.zeros(entity_component.CHANNELS),
+            share=np.zeros(entity_component.CHANNELS),
+            cursor=np.zeros(3, np.int64),
+            per_day=float(self.config.false_pages_per_entity_day),
+            offset_ms=self.config.utc_offset_minutes * 60_000,
+            series_count=0,
+            stop_at_drift=False,
+        )
+
+    def _fold(
+        self, batch: Batch, begin: int, marks: Marks, ticks: TickMarks, cursor: Array, stop_at_drift: bool
+    ) -> int:
+        reg = self.roster
+        context = self._context._replace(cursor=cursor, series_count=self.series_count, stop_at_drift=stop_at_drift)
+        return int(
+            fold.fold(
+                batch.row, batch.ts_ms, batch.value, begin, reg.rows, reg.ents, reg.block, reg.pool, marks, ticks,
+                self._events, context,
+            )  # fmt: skip
+        )
+
+    def _tell(self, offsets: Array, count: int, told: list[Record]) -> bool:
+        """Make records of the events in the buffer; True if one of them is a drift signal."""
+        drifted = False
+        for k in range(count):
+            drifted |= bool(self._events.kind[k] == fold.DRIFTED)
+            told.extend(records.of_event(self, self._events, k, int(offsets[self._events.at[k]])))
+        return drifted
+
+    def _unread(self, batch: Batch) -> Batch:
+        """Without records that the state has already taken in: a re-read log changes nothing."""
+        if self.next_offset < 0 or len(batch.offset) == 0 or batch.offset[0] >= self.next_offset:
+            return batch
+        at = int(np.searchsorted(batch.offset, self.next_offset))
+        kept = (column[at:] for column in batch[:4])
+        return Batch(*kept, max(batch.next_offset, self.next_offset), batch.dead, batch.empty)
+
+    def _account(self, batch: Batch, consumed: int, marks: Marks) -> None:
+        if consumed < len(batch.row):
+            # Stopped in mid-batch (replay only): the caller feeds the rest, with the offsets that it has not seen.
+            end = int(batch.offset[consumed])
+            self.ledger.count_batch(batch._replace(next_offset=end), consumed, marks.outcome, self.next_offset)
+            self.next_offset = end
+            return
+        self.ledger.count_batch(batch, consumed, marks.outcome, self.next_offset)
+        self.next_offset = batch.next_offset

@@ -1,0 +1,225 @@
+"""State: all columns of a shard, grouped as the fold reads them.
+
+Owns which components a series and an entity have (the tables SERIES and ENTITY), the links between rows, entities and
+blocks, and the buffers in which the fold leaves its results. A new component is a file in `components/` and a line
+here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from engine import alerts, recipe
+from engine.columns import Array, Column, Spec, allocate, grow
+from engine.components import change, entity, level, presence, season, tail
+from engine.components.block import Block, empty_blocks
+
+CONTRIBUTORS = 5
+
+
+class Link(NamedTuple):
+    """Where a row belongs: its entity, its place in a block, the last tick that it reported in."""
+
+    entity: Array
+    block: Array
+    slot: Array
+    tick: Array
+
+
+class Shown(NamedTuple):
+    """What was last said of a series, and the distribution of its own evidence (one histogram a row)."""
+
+    expected: Array
+    band: Array
+    severe: Array
+    counts: Array
+    unit: Array
+    high: Array
+    beta: Array
+    gate: Array
+
+
+class Open(NamedTuple):
+    """The tick that an entity is collecting: its time, reports so far, reports still due; blocks; absent series."""
+
+    tick_ms: Array
+    number: Array
+    here: Array
+    due: Array
+    members: Array
+    first_block: Array
+    absent: Array
+    closed_ms: Array
+
+
+LINK: Spec = {
+    "entity": Column(np.int32, -1),
+    "block": Column(np.int32, -1),
+    "slot": Column(np.int32, -1),
+    "tick": Column(np.int64, -1),
+}
+SHOWN: Spec = {
+    "expected": Column(np.float64, np.nan),
+    "band": Column(np.float32, np.nan),
+    "severe": Column(np.float32, 1.0),
+    "counts": Column(np.float32, after=(tail.BINS,)),
+    "unit": Column(np.float32, 1.0),
+    "high": Column(np.float32, 1.0),
+    "beta": Column(np.float32, 0.3),
+    "gate": Column(np.float32),
+}
+OPEN: Spec = {
+    "tick_ms": Column(np.int64, -1),
+    "number": Column(np.int64),
+    "here": Column(np.int32),
+    "due": Column(np.int32),
+    "members": Column(np.int32),
+    "first_block": Column(np.int32, -1),
+    "absent": Column(np.int32),
+    "closed_ms": Column(np.int64, -1),
+}
+
+
+class Rows(NamedTuple):
+    """Columns with one row a series."""
+
+    link: Link
+    recipe: recipe.Recipe
+    level: level.Level
+    season: season.Season
+    change: change.Change
+    presence: presence.Presence
+    shown: Shown
+
+
+class Entities(NamedTuple):
+    """Columns with one row an entity."""
+
+    open: Open
+    entity: entity.Entity
+    life: alerts.Life
+
+
+#: name -> (type, columns); the order is that of `Rows` and of `Entities`.
+SERIES: dict[str, tuple[Any, Spec]] = {
+    "link": (Link, LINK),
+    "recipe": (recipe.Recipe, recipe.COLUMNS),
+    "level": (level.Level, level.COLUMNS),
+    "season": (season.Season, season.COLUMNS),
+    "change": (change.Change, change.COLUMNS),
+    "presence": (presence.Presence, presence.COLUMNS),
+    "shown": (Shown, SHOWN),
+}
+ENTITY: dict[str, tuple[Any, Spec]] = {
+    "open": (Open, OPEN),
+    "entity": (entity.Entity, entity.COLUMNS),
+    "life": (alerts.Life, alerts.COLUMNS),
+}
+
+
+def fresh_rows(rows: int) -> Rows:
+    """Room for `rows` series."""
+    return Rows(*(allocate(kind, spec, rows) for kind, spec in SERIES.values()))
+
+
+def fresh_entities(entities: int) -> Entities:
+    """Room for `entities` entities."""
+    return Entities(*(allocate(kind, spec, entities) for kind, spec in ENTITY.values()))
+
+
+def grow_rows(rows: Rows, size: int) -> Rows:
+    """The same series with room for `size`."""
+    return Rows(*(grow(columns, spec, size) for columns, (_, spec) in zip(rows, SERIES.values(), strict=True)))
+
+
+def grow_entities(entities: Entities, size: int) -> Entities:
+    """The same entities with room for `size`."""
+    return Entities(*(grow(columns, spec, size) for columns, (_, spec) in zip(entities, ENTITY.values(), strict=True)))
+
+
+def grow_blocks(block: Block, size: int) -> Block:
+    """The same blocks with room for `size`."""
+    longer = empty_blocks(size)
+    for old, new in zip(block, longer, strict=True):
+        new[: len(old)] = old
+    return longer
+
+
+class Marks(NamedTuple):
+    """Results for each sample of a batch, written by the fold; NaN is no answer."""
+
+    expected: Array
+    lower: Array
+    upper: Array
+    severity: Array
+    confidence: Array
+    page: Array
+    decision: Array
+    outcome: Array
+
+
+class TickMarks(NamedTuple):
+    """Results for each closed tick, in order; at: index of the sample that closed it."""
+
+    entity: Array
+    ts_ms: Array
+    at: Array
+    severity: Array
+    confidence: Array
+    page: Array
+    decision: Array
+
+
+class Events(NamedTuple):
+    """What has to be told, in log order. A buffer: when it is full the fold stops early and is called again.
+
+    kind: see `fold`; who: entity or row; numbers (n, 6): meaning by kind; rows, shares, values (n, 5, 4): contributors.
+    """
+
+    kind: Array
+    who: Array
+    ts_ms: Array
+    at: Array
+    times: Array
+    numbers: Array
+    channels: Array
+    rows: Array
+    shares: Array
+    values: Array
+
+
+def fresh_marks(samples: int) -> Marks:
+    """Room for the results of `samples` samples."""
+    floats = [np.full(samples, np.nan, np.float32) for _ in range(6)]
+    return Marks(*floats, np.zeros(samples, np.int8), np.zeros(samples, np.int8))
+
+
+def fresh_ticks(ticks: int) -> TickMarks:
+    """Room for `ticks` closed ticks."""
+    return TickMarks(
+        np.empty(ticks, np.int32),
+        np.empty(ticks, np.int64),
+        np.empty(ticks, np.int32),
+        np.full(ticks, np.nan, np.float32),
+        np.full(ticks, np.nan, np.float32),
+        np.full(ticks, np.nan, np.float32),
+        np.zeros(ticks, np.int8),
+    )
+
+
+def fresh_events(events: int) -> Events:
+    """Room for `events` events."""
+    return Events(
+        np.empty(events, np.int8),
+        np.empty(events, np.int32),
+        np.empty(events, np.int64),
+        np.empty(events, np.int32),
+        np.empty((events, 4), np.int64),
+        np.empty((events, 6), np.float64),
+        np.empty((events, entity.CHANNELS), np.float32),
+        np.empty((events, CONTRIBUTORS), np.int32),
+        np.empty((events, CONTRIBUTORS), np.float32),
+        np.empty((events, CONTRIBUTORS, 4), np.float64),
+    )
