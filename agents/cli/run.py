@@ -1,0 +1,53 @@
+"""`graft run`: a worker on the user's Kafka."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from agents.cli.options import USUAL_CONFIG, add_config, settings_of
+from agents.cli.out import Out
+
+_DESCRIPTION = """\
+Watch the topics of your Kafka: detect, alert, learn, and ask when unsure.
+
+Two processes are started and watched: the detector (reads the topics, scores, learns, keeps the checkpoints) and the
+worker (notifies incident tools, answers drift, applies labels, serves /metrics). Each can be run alone with --only,
+for instance under systemd or in pods of their own. A process that dies is started again, later each time; eight
+deaths in ten minutes end it all. SIGTERM and Ctrl-C stop both after a checkpoint; a second Ctrl-C does not wait.
+
+With --dry-run, nothing is sent to an incident tool: the requests are printed, with their exact bodies.
+"""
+_EPILOG = """\
+examples:
+  graft run -c graft.toml --dry-run
+  graft run -c graft.toml
+  GRAFT__KAFKA__BOOTSTRAP=kafka:9092 graft run -c graft.toml --only detector
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.description, parser.epilog = _DESCRIPTION, _EPILOG
+    parser.add_argument("--only", choices=("detector", "worker"), help="run one of the two processes")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be sent to incident tools")
+    parser.add_argument("--log", choices=("auto", "text", "json"), default="auto", help="format of the logs")
+    add_config(parser)
+
+
+def main(args: argparse.Namespace, out: Out) -> int:
+    """Run it."""
+    from agents import supervisor
+    from agents.log import setup
+    from agents.settings import require_inputs, secrets_of
+
+    settings = settings_of(args, must_exist=True)
+    require_inputs(settings)
+    setup(json={"text": False, "json": True}.get(args.log), secrets=secrets_of(settings))
+    path = (args.config or Path(USUAL_CONFIG)).resolve()
+    topics = ", ".join(one.topic for one in settings.inputs)
+    out.note(f"watching {topics} at {settings.kafka.bootstrap}; state in {Path(settings.state.dir).resolve()}")
+    extra = ["--dry-run"] if args.dry_run else []
+    found = supervisor.parts(config=path, only=args.only, extra=extra, env=os.environ)
+    return supervisor.Supervisor(found).run()
