@@ -99,7 +99,7 @@ class Event(StrEnum):
     REQUEUED = "requeued"
 
 
-#: Sent is for ever, so that a late answer of a timed-out attempt cannot undo it. Parked can be put back by hand only.
+#: Sent is for ever, so that a late answer of a timed-out attempt cannot undo it. Parked and folded can be put back by hand only.
 #: A delivered answer wins over everything but sent: the tool has it.
 NEXT: dict[tuple[State, Event], State] = {
     (State.QUEUED, Event.DELIVERED): State.SENT,
@@ -125,7 +125,7 @@ NEXT: dict[tuple[State, Event], State] = {
     (State.FOLDED, Event.REJECTED): State.FOLDED,
     (State.FOLDED, Event.EXPIRED): State.FOLDED,
     (State.FOLDED, Event.SUPERSEDED): State.FOLDED,
-    (State.FOLDED, Event.REQUEUED): State.FOLDED,
+    (State.FOLDED, Event.REQUEUED): State.QUEUED,
 }
 
 
