@@ -13,6 +13,9 @@ from typing import Any, Final
 
 from engine.errors import ConfigError
 
+#: What confluent_kafka's clients are made from; invariant there, so spelt as there.
+Properties = dict[str, str | int | float | bool]
+
 _STATE = "a restart would lose or repeat samples"
 
 #: property -> why it is not the user's to set, or where it is set instead. Aliases of librdkafka included.
@@ -87,7 +90,7 @@ _PRODUCER: Final[Mapping[str, str]] = {
 
 def consumer_config(
     properties: Mapping[str, Any], *, group: str, instance_id: str = "", insecure: bool = False
-) -> dict[str, str]:
+) -> Properties:
     """For `confluent_kafka.Consumer`. properties: bootstrap.servers and the user's own.
 
     instance_id: name of this member that survives a restart (static membership); empty: none.
@@ -104,7 +107,7 @@ def consumer_config(
     return {**own, **given}
 
 
-def producer_config(properties: Mapping[str, Any], *, insecure: bool = False) -> dict[str, str]:
+def producer_config(properties: Mapping[str, Any], *, insecure: bool = False) -> Properties:
     """For `confluent_kafka.Producer`. properties: bootstrap.servers and the user's own.
 
     >>> producer_config({"bootstrap.servers": "localhost:9092", "linger.ms": 20})["linger.ms"]
@@ -113,7 +116,7 @@ def producer_config(properties: Mapping[str, Any], *, insecure: bool = False) ->
     return {**_COMMON, **_PRODUCER, **checked(properties, insecure=insecure)}
 
 
-def admin_config(properties: Mapping[str, Any], *, insecure: bool = False) -> dict[str, str]:
+def admin_config(properties: Mapping[str, Any], *, insecure: bool = False) -> Properties:
     """For `confluent_kafka.admin.AdminClient`."""
     return {**_COMMON, **checked(properties, insecure=insecure)}
 
