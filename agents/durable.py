@@ -60,13 +60,15 @@ def sync_folder(folder: Path) -> None:
 
 def make_folder(folder: Path) -> None:
     """folder and those above it, durably; only the owner may look inside what is made."""
-    if folder.is_dir():
-        return
     try:
+        if folder.is_dir():
+            return
         make_folder(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)
         sync_folder(folder.parent)
     except OSError as error:
+        if error.errno == errno.EEXIST:
+            raise OutsideError(f"cannot make the folder {folder}: a file has that name; choose another path") from error
         raise _said(folder, 0, error) from error
 
 
@@ -126,7 +128,7 @@ def _said(path: Path, need_bytes: int, error: OSError) -> OutsideError:
 def _advice(error: OSError) -> str:
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
         return f"let user {os.geteuid()} read and write there, or choose another folder"
-    if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EEXIST}:
+    if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}:
         return "choose another path"
     return "check the disk, then start again: what it has kept is not known"
 

@@ -103,9 +103,7 @@ class StateStore:
         self._tidy(path)
         return path
 
-    def load_newest(
-        self, topic: str, partition: int, *, verify: Callable[[State], str | None] | None = None
-    ) -> Loaded:
+    def load_newest(self, topic: str, partition: int, *, verify: Callable[[State], str | None] | None = None) -> Loaded:
         """The newest snapshot of the shard that is whole and that verify does not refuse with a reason."""
         skipped: list[tuple[Path, str]] = []
         for one in self._of(topic, partition):
@@ -206,9 +204,9 @@ def read_state(path: Path | str, key: Keys = None, *, allow_unsigned: bool | Non
 def write_state(path: Path | str, state: State, key: Keys = None, *, creator: str = "graft") -> int:
     """Write state to one file, in place of what is there; its size in bytes. The folder must exist."""
     target = Path(path)
-    if target.is_dir():
+    if os.path.isdir(target):  # noqa: PTH112  pathlib's raises where the folder may not be entered
         raise ConfigError(f"{target} is a folder; give the name of a file, such as {target / 'eu.snap'}")
-    if not target.parent.is_dir():
+    if not target.parent.exists():
         raise ConfigError(f"there is no folder {target.parent}; make it first, or choose another path")
     data = pack(state.manifest, state.arrays, key=key, creator=creator)
     write_durably(target, data, mode=0o644)
@@ -244,6 +242,8 @@ def _in_folder(folder: Path, topic: str, partition: int) -> list[Stored]:
             found = path.stat()
         except FileNotFoundError:  # pruned by the worker meanwhile
             continue
+        except OSError as error:
+            raise _unreadable(folder, error) from error
         result.append(Stored(topic, partition, int(match["next_offset"]), path, found.st_size, found.st_mtime))
     return result
 
@@ -255,9 +255,13 @@ def _names(folder: Path) -> Sequence[str]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise OutsideError(
-            f"cannot look into {folder}: {reason(error)}; let user {os.geteuid()} read there, or set another state.dir"
-        ) from error
+        raise _unreadable(folder, error) from error
+
+
+def _unreadable(folder: Path, error: OSError) -> OutsideError:
+    return OutsideError(
+        f"cannot look into {folder}: {reason(error)}; let user {os.geteuid()} read there, or set another state.dir"
+    )
 
 
 def _surplus(saved: Path, *, keep: int, days: int) -> list[Path]:
