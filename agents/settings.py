@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from agents import configfile
+from agents import clients, configfile
 from agents.secret import Secret
 from agents.sinks import config as sinks_config
 from engine.errors import ConfigError
@@ -30,18 +30,6 @@ FORMATS = ("auto", "json", "telegraf-influx", "telegraf-json")
 #: Kafka's own rule for topic names.
 _TOPIC = re.compile(r"^[A-Za-z0-9._-]{1,249}$")
 
-#: Properties that Graft sets itself: recovery depends on them (offsets live in the snapshot, a lost offset is loud).
-OWNED_PROPERTIES = {
-    "bootstrap.servers": "kafka.bootstrap",
-    "metadata.broker.list": "kafka.bootstrap",
-    "group.id": "kafka.group",
-    "enable.auto.commit": "",
-    "enable.auto.offset.store": "",
-    "auto.offset.reset": "",
-    "enable.idempotence": "",
-    "acks": "",
-    "partitioner": "",
-}
 #: Properties whose value must come through a reference.
 SECRET_PROPERTIES = (
     "sasl.password",
@@ -50,8 +38,6 @@ SECRET_PROPERTIES = (
     "ssl.key.pem",
     "ssl.keystore.password",
 )
-#: Property values that switch the check of the broker's certificate off.
-_INSECURE = {"enable.ssl.certificate.verification": "false", "ssl.endpoint.identification.algorithm": "none"}
 
 
 def address(listen: str) -> tuple[str, int]:
@@ -90,7 +76,7 @@ class Kafka(Table, frozen=True, kw_only=True):
         _wanted(self.bootstrap.strip(), "bootstrap is empty; write host:port of one broker or more")
         _wanted(self.group.strip(), "group is empty; write a name for the consumer group")
         for key, value in self.properties.items():
-            _check_property(key, value, insecure=self.insecure)
+            _check_property(key, value)
 
 
 class Input(Table, frozen=True, kw_only=True):
@@ -258,6 +244,7 @@ def read(path: str | Path | None, *, env: Mapping[str, str]) -> Loaded:
     """As `load`, with the origins."""
     settings, origins = configfile.read(Path(path) if path is not None else None, Settings, env=env)
     sinks_config.check(settings.sinks)
+    kafka_properties(settings)
     return Loaded(settings, origins)
 
 
@@ -285,8 +272,9 @@ def config_hash(settings: Settings) -> str:
 
 def kafka_properties(settings: Settings) -> dict[str, str]:
     """The user's librdkafka properties with bootstrap.servers, secrets revealed; never log the result."""
-    given = {key: _property_text(value) for key, value in settings.kafka.properties.items()}
-    return {**given, "bootstrap.servers": settings.kafka.bootstrap}
+    return clients.checked(
+        {**settings.kafka.properties, "bootstrap.servers": settings.kafka.bootstrap}, insecure=settings.kafka.insecure
+    )
 
 
 def secrets_of(settings: Settings) -> tuple[Secret, ...]:
@@ -303,19 +291,12 @@ def require_inputs(settings: Settings) -> tuple[Input, ...]:
     return settings.inputs
 
 
-def _check_property(key: str, value: Any, *, insecure: bool) -> None:
+def _check_property(key: str, value: Any) -> None:
+    """What librdkafka is not told: which properties Graft owns is clients.py's, asked when the file is read."""
     _wanted(isinstance(value, (str, int, float)), f"properties has {key} of type {type(value).__name__}; write a text")
-    if key in OWNED_PROPERTIES:
-        instead = OWNED_PROPERTIES[key]
-        raise ValueError(f"properties has {key}; {f'write it as {instead}' if instead else 'Graft sets it itself'}")
+    _wanted(key not in ("bootstrap.servers", "metadata.broker.list"), f"properties has {key}; write kafka.bootstrap")
     if key in SECRET_PROPERTIES:
         _wanted(isinstance(value, configfile.Resolved), f"properties has {key} written out; write ${{env:NAME}}")
-    if _INSECURE.get(key) == str(value).lower() and not insecure:
-        raise ValueError(f"properties has {key} = {value}: anyone could pose as the broker; set kafka.insecure too")
-
-
-def _property_text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _walk(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from agents.secret import Secret
-from agents.store import read_state, write_state
-from engine.errors import ConfigError
+from agents.store import Stored, read_state, stored, write_state
+from engine.errors import ConfigError, SnapshotError
 from engine.snapshot import State, pack, unpack
 
 #: Marks a snapshot whose arrays are snapshots.
@@ -51,14 +51,33 @@ def joined(shards: Mapping[str, State]) -> State:
     return State({"kind": "checkpoint", HOLDS: list(shards)}, arrays)
 
 
-def only_part(state: State, path: Path, name: str | None = None) -> State:
-    """The shard called `name`, or the only one."""
-    found = parts(state)
-    if name is None and len(found) == 1:
-        return next(iter(found.values()))
-    if name is None or name not in found:
-        raise ConfigError(f"{path} holds {', '.join(list(found)[:10])}; name one of them with --part.")
-    return found[name]
+def is_many(state: State) -> bool:
+    """Does this state hold several shards?"""
+    return HOLDS in state.manifest
+
+
+def newest(directory: Path, *, key: Secret | None = None) -> dict[str, tuple[Stored, State]]:
+    """The newest checkpoint of each shard in a worker's state.dir that can be read, by `topic-partition`."""
+    found: dict[str, tuple[Stored, State]] = {}
+    refused: dict[str, str] = {}
+    for one in stored(directory):
+        name = f"{one.topic}-{one.partition}"
+        if name in found:
+            continue
+        try:
+            found[name] = one, read(one.path, key=key)
+        except SnapshotError as error:
+            refused[name] = str(error)
+    if not found:
+        why = next(iter(refused.values()), "has a worker run with it, and for longer than state.snapshot_interval_s?")
+        raise ConfigError(f"{directory} holds no checkpoint that can be read: {why}")
+    return found
+
+
+def series_of(state: State) -> int:
+    """How many series a shard's state holds."""
+    names = state.arrays.get("text.names")
+    return 0 if names is None or not len(names) else names.tobytes().count(b"\n") + 1
 
 
 def key_bytes(key: Secret | None) -> bytes | None:

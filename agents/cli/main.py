@@ -117,7 +117,7 @@ def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     return parser
 
 
-def _fail(error: GraftError | str, status: int, wants_debug: bool) -> int:  # noqa: FBT001 - private
+def _fail(error: GraftError | str, status: int, wants_debug: bool) -> int:
     if wants_debug:
         traceback.print_exc()
     print(f"graft: {error}", file=sys.stderr)
