@@ -119,6 +119,13 @@ def test_two_earlier_days_if_so_wanted(tmp_path: Path) -> None:
         assert offsets(store) == [6, 4, 2]
 
 
+def test_those_beyond_the_saved_one_do_not_push_it_out(store: StateStore) -> None:
+    """Whoever saves below them has not used them, so they may be of no use at all."""
+    for offset in (50, 60, 70, 10, 20):
+        store.save("metrics", 0, offset, data_at(offset))
+    assert offsets(store) == [70, 60, 50, 20, 10]
+
+
 def test_nothing_is_removed_before_the_new_one_is_durable(store: StateStore, monkeypatch: pytest.MonkeyPatch) -> None:
     for offset in (1, 2, 3):
         store.save("metrics", 0, offset, data_at(offset))

@@ -91,7 +91,7 @@ def test_unpacked_arrays_are_owned_and_writable_and_views_are_not() -> None:
 
 
 def test_each_array_starts_on_a_line_of_its_own_in_the_file() -> None:
-    arrays = {"a": np.full(3, 0x11, np.uint8), "b": np.full(70, 0x22, np.uint8), "c": np.full(1, 0xF3, np.uint8)}
+    arrays = {"a": np.full(9, 0x11, np.uint8), "b": np.full(70, 0x22, np.uint8), "c": np.full(9, 0xF3, np.uint8)}
     data = pack({"kind": "checkpoint"}, arrays)
     starts = [data.index(array.tobytes()) for array in arrays.values()]
     assert [start % 64 for start in starts] == [0, 0, 0]

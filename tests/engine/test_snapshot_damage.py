@@ -259,6 +259,13 @@ def test_heads_that_are_no_strict_json(name: str) -> None:
         unpack(forge(BOMBS[name], b""))
 
 
+def test_a_key_that_comes_twice_is_refused_wherever_it_stands() -> None:
+    """Two readers could each believe another of the two."""
+    head = json.dumps(head_of(manifest={"at": {"offset": 1}})).encode()
+    assert unpack(forge(head, b"")).manifest["at"] == {"offset": 1}
+    assert "a key comes twice" in refused(forge(head.replace(b'"offset": 1', b'"offset": 1, "offset": 2'), b""))
+
+
 @settings(max_examples=300)
 @given(st.data())
 def test_random_changes_of_a_head_with_a_right_checksum(data: st.DataObject) -> None:
