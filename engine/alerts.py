@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.columns import Array, Column
-from engine.kernel import kernel
+from engine.kernel import inline
 from engine.verdict import ALERT, ESCALATE
 
 IDLE, PENDING, FIRING, RESOLVING = range(4)
@@ -75,7 +75,7 @@ COLUMNS = {
 }
 
 
-@kernel
+@inline
 def signal(life: Life, row: int, severity: float, decision: int) -> int:
     """What a tick says to the life of its entity's alert."""
     if decision == ALERT:
@@ -90,7 +90,7 @@ def signal(life: Life, row: int, severity: float, decision: int) -> int:
     return WARM if severity >= WARM_SEVERITY else CALM
 
 
-@kernel
+@inline
 def advance(life: Life, table: Array, row: int, ts_ms: int, step_ms: float, severity: float, decision: int) -> int:
     """Take one tick into account; the action that follows. table: NEXT."""
     if severity < WARM_SEVERITY:

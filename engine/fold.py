@@ -23,7 +23,7 @@ from engine.columns import Array
 from engine.components import block as blocks
 from engine.components import change, entity, joint, level, presence, season, tail
 from engine.components.block import HERE, NOVELTY, SCORE, SEASONAL, Block, Z
-from engine.kernel import kernel
+from engine.kernel import inline, kernel
 from engine.state import CONTRIBUTORS, Entities, Events, Marks, Rows, TickMarks
 
 LEARNED, SCORED_ONLY, DUPLICATE, LATE, MISSING, CONFLICT = range(6)
@@ -51,6 +51,7 @@ class Context(NamedTuple):
     clock: Array
     table: Array
     work: Array
+    scratch: Array
     sums: Array
     channel: Array
     share: Array
@@ -72,29 +73,57 @@ def fold(
     for at in range(begin, len(row_of)):
         if cursor[TICKS] > room_ticks or cursor[EVENTS] > room_events:
             return at
-        before = cursor[EVENTS]
-        _sample(row_of[at], ts_of[at], value_of[at], at, rows, ents, block, pool, marks, ticks, events, context)
-        if context.stop_at_drift and cursor[EVENTS] > before:
+        before, row, ts_ms = cursor[EVENTS], row_of[at], ts_of[at]
+        if not _is_new(row, ts_ms, value_of[at], at, rows, marks):
+            continue
+        e = rows.link.entity[row]
+        # Two steps, so that there is one place where a tick is closed: before the sample, if it belongs to a later
+        # tick; after it, if it was the last one due.
+        for step in range(2):
+            is_due = _opens_later_tick(rows, ents, row, e, ts_ms)
+            if step == 1:
+                _sample(row, e, ts_ms, value_of[at], at, rows, ents, block, pool, marks, events, context)
+                is_due = ents.open.due[e] == 0 and ents.open.here[e] > 0
+            if is_due:
+                _close_tick(e, at, rows, ents, block, pool, ticks, events, context)
+                if step == 1 and ents.open.members[e] == 1 and marks.outcome[at] == LEARNED:
+                    _copy_verdict(marks, at, ticks, cursor[TICKS] - 1)
+        if context.stop_at_drift:
             for k in range(before, cursor[EVENTS]):
                 if events.kind[k] == DRIFTED:
                     return at + 1
     return len(row_of)
 
 
-@kernel
-def _sample(
-    row: int, ts_ms: int, value: float, at: int, rows: Rows, ents: Entities, block: Block, pool: Array,
-    marks: Marks, ticks: TickMarks, events: Events, context: Context,
-) -> None:  # fmt: skip
+@inline
+def _copy_verdict(marks: Marks, at: int, ticks: TickMarks, n: int) -> None:
+    """A lone series is its entity: the verdict on its sample is the entity's."""
+    marks.severity[at], marks.page[at], marks.confidence[at] = ticks.severity[n], ticks.page[n], ticks.confidence[n]
+    marks.decision[at] = ticks.decision[n]
+
+
+@inline
+def _is_new(row: int, ts_ms: int, value: float, at: int, rows: Rows, marks: Marks) -> bool:
+    """Is this sample later than all of its series? If not, it is counted and changes nothing."""
     last_ms = rows.presence.last_ms[row]
-    if ts_ms <= last_ms:
-        same = ts_ms == last_ms and (value == rows.recipe.last[row] or np.isnan(value))
-        marks.outcome[at] = DUPLICATE if same else (CONFLICT if ts_ms == last_ms else LATE)
-        return
+    if ts_ms > last_ms:
+        return True
+    same = value == rows.recipe.last[row] or np.isnan(value)
+    if ts_ms < last_ms:
+        marks.outcome[at] = LATE
+    else:
+        marks.outcome[at] = DUPLICATE if same else CONFLICT
+    return False
+
+
+@inline
+def _sample(
+    row: int, e: int, ts_ms: int, value: float, at: int, rows: Rows, ents: Entities, block: Block, pool: Array,
+    marks: Marks, events: Events, context: Context,
+) -> None:  # fmt: skip
+    """Take in one sample that is new."""
     _advance_clock(row, ts_ms, at, rows, ents, events, context)
-    e = rows.link.entity[row]
-    if _opens_later_tick(rows, ents, row, e, ts_ms):
-        close_tick(e, at, rows, ents, block, pool, ticks, events, context)
+    last_ms = rows.presence.last_ms[row]
     if rows.presence.absent[row] == 1:
         rows.presence.absent[row] = 0
         ents.open.absent[e] -= 1
@@ -102,68 +131,59 @@ def _sample(
         events.times[context.cursor[EVENTS] - 1, 0] = last_ms
     is_first = last_ms < 0
     presence.arrived(rows.presence, row, ts_ms)
+    z, news, r_season = np.nan, 0.0, 0.0
     if np.isnan(value):
         marks.outcome[at] = MISSING
-        _report(rows, ents, block, pool, row, e, ts_ms, is_first, np.nan, 0.0, 0.0)
     else:
-        _value(row, e, ts_ms, value, at, is_first, rows, ents, block, pool, marks, events, context)
-    if is_first or ents.open.due[e] > 0:
-        return
-    close_tick(e, at, rows, ents, block, pool, ticks, events, context)
-    if ents.open.members[e] == 1 and marks.outcome[at] == LEARNED:
-        # A lone series is its entity: the verdict on its sample is the entity's.
-        n = context.cursor[TICKS] - 1
-        marks.severity[at], marks.page[at], marks.confidence[at] = ticks.severity[n], ticks.page[n], ticks.confidence[n]
-        marks.decision[at] = ticks.decision[n]
+        z, news, r_season = _value(row, e, ts_ms, value, at, rows, ents, block, pool, marks, events, context)
+    if not is_first:
+        _report(rows, ents, block, pool, row, e, ts_ms, z, news, r_season)
 
 
-@kernel
+@inline
 def _value(
-    row: int, e: int, ts_ms: int, wire: float, at: int, is_first: bool, rows: Rows, ents: Entities, block: Block,
-    pool: Array, marks: Marks, events: Events, context: Context,
-) -> None:  # fmt: skip
-    """Score and learn one number of one series, and report it to the entity's tick."""
+    row: int, e: int, ts_ms: int, wire: float, at: int, rows: Rows, ents: Entities, block: Block, pool: Array,
+    marks: Marks, events: Events, context: Context,
+) -> tuple[float, float, float]:  # fmt: skip
+    """Score and learn one number of one series; (z, novelty, seasonal score), z NaN where there is none yet."""
     was = rows.recipe.last[row]
     value, is_new_kind = recipe.apply(rows.recipe, row, ts_ms, wire)
     if is_new_kind:
         restart(rows, block, pool, row)
     if np.isnan(value):
         marks.outcome[at] = SCORED_ONLY
-        _report(rows, ents, block, pool, row, e, ts_ms, is_first, np.nan, 0.0, 0.0)
-        return
+        return np.nan, 0.0, 0.0
     marks.outcome[at] = LEARNED
     count = rows.level.count[row]
     if presence.moves(rows.presence, row, wire == was, count):
         _note(events, context, FLAT, row, ts_ms, at)
         events.numbers[context.cursor[EVENTS] - 1, 0] = wire
     sd = level.scale(rows.level, row)
-    if np.isnan(sd):
-        level.learn(rows.level, row, value, sd)
-        _report(rows, ents, block, pool, row, e, ts_ms, is_first, np.nan, 0.0, 0.0)
-        return
-    z, news = level.score(rows.level, row, value, sd)
-    slot = season.slot_of(ts_ms, context.offset_ms)
-    forecast = season.expected(rows.season, row, slot)
-    residual = z - forecast
-    r_season = season.relative(rows.season, row, residual + news)
-    expected = rows.level.mean[row] + sd * forecast
-    band = BAND * sd * (float(rows.season.sigma[row]) + season.SIGMA_FLOOR)
-    rows.shown.expected[row], rows.shown.band[row] = expected, np.float32(band)
-    marks.expected[at] = np.float32(expected)
-    marks.lower[at], marks.upper[at] = np.float32(expected - band), np.float32(expected + band)
-    _judge_series(row, e, count, r_season, at, rows, ents, marks, context)
-    sign = 1.0 if residual >= 0.0 else -1.0
-    moved = change.watch(rows.change, row, sign * r_season, value, expected, sd, count)
-    if moved != 0:
-        _note(events, context, DRIFTED, row, ts_ms, at)
-        k = context.cursor[EVENTS] - 1
-        events.numbers[k, 0], events.numbers[k, 1], events.numbers[k, 2] = expected, rows.change.after[row], sd
+    z, news, r_season = np.nan, 0.0, 0.0
+    if not np.isnan(sd):
+        z, news = level.score(rows.level, row, value, sd)
+        slot = season.slot_of(ts_ms, context.offset_ms)
+        forecast = season.expected(rows.season, row, slot)
+        residual = z - forecast
+        r_season = season.relative(rows.season, row, residual + news)
+        expected = rows.level.mean[row] + sd * forecast
+        band = BAND * sd * (float(rows.season.sigma[row]) + season.SIGMA_FLOOR)
+        rows.shown.expected[row], rows.shown.band[row] = expected, np.float32(band)
+        marks.expected[at] = np.float32(expected)
+        marks.lower[at], marks.upper[at] = np.float32(expected - band), np.float32(expected + band)
+        _judge_series(row, e, count, r_season, at, rows, ents, marks, context)
+        sign = 1.0 if residual >= 0.0 else -1.0
+        moved = change.watch(rows.change, row, sign * r_season, value, expected, sd, count)
+        if moved != 0:
+            _note(events, context, DRIFTED, row, ts_ms, at)
+            k = context.cursor[EVENTS] - 1
+            events.numbers[k, 0], events.numbers[k, 1], events.numbers[k, 2] = expected, rows.change.after[row], sd
+        season.learn(rows.season, row, slot, residual, float(rows.presence.step_ms[row]))
     level.learn(rows.level, row, value, sd)
-    season.learn(rows.season, row, slot, residual, float(rows.presence.step_ms[row]))
-    _report(rows, ents, block, pool, row, e, ts_ms, is_first, z, news, r_season)
+    return z, news, r_season
 
 
-@kernel
+@inline
 def _judge_series(
     row: int, e: int, count: float, r_season: float, at: int, rows: Rows, ents: Entities, marks: Marks,
     context: Context,
@@ -176,10 +196,14 @@ def _judge_series(
     shown.severe[row] = np.float32(severe)
     log_severe = np.log(max(severe, 1e-3))
     if count % SERIES_QUANTILE_EVERY == 0.0 or count < 4.0:
-        shown.high[row] = np.float32(tail.quantile(shown.counts, row, 1.0 - tail.TAIL_SHARE))
-        shown.beta[row] = np.float32(tail.slope(shown.counts, row, float(shown.high[row])))
-    severity = tail.severity(shown.counts, row, log_severe, float(shown.high[row]), float(shown.beta[row]))
-    tail.add(shown.counts, shown.unit, row, log_severe, 1.0)
+        middle, upper, rare, high, beta = tail.read(shown.counts, shown.mass, row, tail.TAIL_SHARE)
+        shown.middle[row], shown.upper[row], shown.rare[row] = np.float32(middle), np.float32(upper), np.float32(rare)
+        shown.high[row], shown.beta[row] = np.float32(high), np.float32(beta)
+    severity = tail.severity(
+        log_severe, float(shown.middle[row]), float(shown.upper[row]), float(shown.rare[row]), float(shown.high[row]),
+        float(shown.beta[row]),
+    )  # fmt: skip
+    tail.add(shown.counts, shown.unit, shown.mass, row, log_severe)
     width = max(float(ents.open.members[e]), 1.0)
     rate = entity.tick_rate(ents.entity, e, context.per_day / width)
     page = severity / -np.log10(rate) * np.exp(-float(shown.gate[row]))
@@ -190,7 +214,7 @@ def _judge_series(
     marks.decision[at] = verdict.ALERT if is_alerting else verdict.QUIET
 
 
-@kernel
+@inline
 def _opens_later_tick(rows: Rows, ents: Entities, row: int, e: int, ts_ms: int) -> bool:
     """Does this sample belong to a later tick than the one that is open?"""
     if ents.open.here[e] == 0:
@@ -201,18 +225,16 @@ def _opens_later_tick(rows: Rows, ents: Entities, row: int, e: int, ts_ms: int) 
     return step > 0.0 and float(ts_ms - ents.open.tick_ms[e]) > 0.5 * step
 
 
-@kernel
+@inline
 def _report(
-    rows: Rows, ents: Entities, block: Block, pool: Array, row: int, e: int, ts_ms: int, is_first: bool,
-    z: float, news: float, r_season: float,
+    rows: Rows, ents: Entities, block: Block, pool: Array, row: int, e: int, ts_ms: int, z: float, news: float,
+    r_season: float,
 ) -> None:  # fmt: skip
     """Put a series' scores into the open tick (z NaN: it reported that it has no value).
 
     A series takes part from its second sample on: the first may come when its entity's tick has just been closed, and
     would open a tick of its own.
     """
-    if is_first:
-        return
     tick = ents.open
     if tick.here[e] == 0:
         tick.tick_ms[e] = ts_ms
@@ -222,18 +244,17 @@ def _report(
         tick.due[e] -= 1
     tick.here[e] += 1
     rows.link.tick[row] = tick.number[e]
-    if np.isnan(z):
-        return
-    b, j = rows.link.block[row], rows.link.slot[row]
-    c, start = block.capacity[b], block.start[b]
-    pool[start + Z * c + j] = np.float32(z)
-    pool[start + NOVELTY * c + j] = np.float32(news)
-    pool[start + SEASONAL * c + j] = np.float32(r_season)
-    pool[start + HERE * c + j] = np.float32(1.0)
+    if not np.isnan(z):
+        b, j = rows.link.block[row], rows.link.slot[row]
+        c, start = block.capacity[b], block.start[b]
+        pool[start + Z * c + j] = np.float32(z)
+        pool[start + NOVELTY * c + j] = np.float32(news)
+        pool[start + SEASONAL * c + j] = np.float32(r_season)
+        pool[start + HERE * c + j] = np.float32(1.0)
 
 
-@kernel
-def close_tick(
+@inline
+def _close_tick(
     e: int, at: int, rows: Rows, ents: Entities, block: Block, pool: Array, ticks: TickMarks, events: Events,
     context: Context,
 ) -> None:  # fmt: skip
@@ -246,15 +267,15 @@ def close_tick(
     while b >= 0:
         if is_gap:
             joint.forget_history(block, pool, b)
-        joint.step(block, pool, b, context.work, sums)
+        joint.step(block, pool, b, context.work, context.scratch, sums)
         b = block.next[b]
     members = float(tick.members[e])
     own.quality[e] += np.float32(0.05 * (float(tick.here[e]) / max(members, 1.0) - float(own.quality[e])))
     entity.evidence(sums, context.channel)
     age = own.ticks[e]
     counts = own.counts.reshape(-1, tail.BINS)
-    unit = own.unit.reshape(-1)
-    severity, log_page = entity.score(own, counts, unit, e, context.channel, context.share)
+    unit, mass = own.unit.reshape(-1), own.mass.reshape(-1)
+    severity, log_page = entity.score(own, counts, unit, mass, e, context.channel, context.share)
     page = entity.page(own, e, log_page, context.per_day) if age >= entity.SILENT else np.nan
     agreement = 0.0
     for k in range(entity.G):
@@ -271,7 +292,7 @@ def close_tick(
     _begin_tick(ents, block, pool, e)
 
 
-@kernel
+@inline
 def _learn_step(ents: Entities, e: int, ts_ms: int) -> bool:
     """Learn the time between ticks; True after a gap of more than three of them."""
     last, step = ents.open.closed_ms[e], float(ents.entity.step_ms[e])
@@ -286,7 +307,7 @@ def _learn_step(ents: Entities, e: int, ts_ms: int) -> bool:
     return gap > GAP_TICKS * step
 
 
-@kernel
+@inline
 def _begin_tick(ents: Entities, block: Block, pool: Array, e: int) -> None:
     tick = ents.open
     tick.due[e] = tick.here[e]
@@ -300,7 +321,7 @@ def _begin_tick(ents: Entities, block: Block, pool: Array, e: int) -> None:
         b = block.next[b]
 
 
-@kernel
+@inline
 def _live(
     e: int, at: int, ts_ms: int, severity: float, sure: float, page: float, decision: int, rows: Rows, ents: Entities,
     block: Block, pool: Array, events: Events, context: Context,
@@ -330,7 +351,7 @@ def _live(
     _contributors(events, k, e, rows, ents, block, pool)
 
 
-@kernel
+@inline
 def _describe(
     events: Events, k: int, e: int, severity: float, sure: float, page: float, ents: Entities, context: Context
 ) -> None:
@@ -343,7 +364,7 @@ def _describe(
         events.channels[k, c] = np.float32(context.share[c])
 
 
-@kernel
+@inline
 def _contributors(events: Events, k: int, e: int, rows: Rows, ents: Entities, block: Block, pool: Array) -> None:
     """The series with the largest scores of this tick, largest first; share of the sum over the entity."""
     total = 0.0
@@ -376,14 +397,14 @@ def _contributors(events: Events, k: int, e: int, rows: Rows, ents: Entities, bl
             events.values[k, place, 3] = rows.shown.expected[row] + float(rows.shown.band[row])
 
 
-@kernel
+@inline
 def _note(events: Events, context: Context, kind: int, who: int, ts_ms: int, at: int) -> None:
     k = context.cursor[EVENTS]
     events.kind[k], events.who[k], events.ts_ms[k], events.at[k] = kind, who, ts_ms, at
     context.cursor[EVENTS] = k + 1
 
 
-@kernel
+@inline
 def restart(rows: Rows, block: Block, pool: Array, row: int) -> None:
     """The meaning of a series' numbers has changed: its models begin again, its place and cadence stay."""
     rows.level.count[row], rows.level.var[row], rows.level.step[row] = 0.0, 0.0, 0.0
@@ -398,7 +419,7 @@ def restart(rows: Rows, block: Block, pool: Array, row: int) -> None:
         pool[block.start[b] + blocks.SEEN * block.capacity[b] + j] = np.float32(0.0)
 
 
-@kernel
+@inline
 def _advance_clock(
     row: int, ts_ms: int, at: int, rows: Rows, ents: Entities, events: Events, context: Context
 ) -> None:
@@ -419,7 +440,7 @@ def _advance_clock(
         _sweep(clock[CLOCK], at, rows, ents, events, context)
 
 
-@kernel
+@inline
 def _sweep(clock_ms: int, at: int, rows: Rows, ents: Entities, events: Events, context: Context) -> None:
     """Which series have stopped since the last sweep? At most SWEEP_MOST are told at once; the rest follow."""
     told = 0
@@ -440,7 +461,7 @@ def _sweep(clock_ms: int, at: int, rows: Rows, ents: Entities, events: Events, c
             _live_absence(row, e, clock_ms, at, rows, ents, events, context)
 
 
-@kernel
+@inline
 def _live_absence(
     row: int, e: int, clock_ms: int, at: int, rows: Rows, ents: Entities, events: Events, context: Context
 ) -> None:
@@ -463,7 +484,7 @@ def _live_absence(
     events.values[k, 0, 0], events.values[k, 0, 1:] = rows.level.last[row], np.nan
 
 
-@kernel
+@inline
 def _forget(
     row: int, e: int, clock_ms: int, at: int, rows: Rows, ents: Entities, events: Events, context: Context
 ) -> None:
@@ -482,3 +503,12 @@ def _forget(
     _describe(events, k, e, 0.0, 0.5, 0.0, ents, context)
     events.rows[k, :] = -1
     events.rows[k, 0] = row
+
+
+@kernel
+def close_tick(
+    e: int, at: int, rows: Rows, ents: Entities, block: Block, pool: Array, ticks: TickMarks, events: Events,
+    context: Context,
+) -> None:  # fmt: skip
+    """Close one open tick from outside the fold: for output, when a file has ended."""
+    _close_tick(e, at, rows, ents, block, pool, ticks, events, context)

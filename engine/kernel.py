@@ -1,8 +1,14 @@
 """How kernels are compiled: one decorator, one cache folder per version of the kernel sources.
 
 Owns nothing but the compiler's settings. A kernel is scalar code over columns; `f.py_func`, or NUMBA_DISABLE_JIT=1 in
-the environment, is its plain twin, and the two agree bit for bit because no setting here lets the compiler reorder
-or fuse floating-point operations (no fastmath; sums are written in the order in which they are to be made).
+the environment, is its plain twin. The two agree bit for bit, because no setting here lets the compiler reorder or
+fuse floating-point operations, but for `summing`: there a sum of float32 products may be made in lanes, so twins agree
+to the last bits, and machines with other vector units too. On one machine a replay is bit for bit the same.
+
+Not obvious, the largest effect of all: numba counts references of every array of every tuple that a kernel touches,
+which made a sample four times as dear. Kernels allocate nothing, so the counting is turned off (`_nrt=False`); scratch
+space is an argument. And functions that take whole groups of columns are inlined, because a call would copy some
+hundred array descriptors.
 
 Not obvious: numba keys its cache by the file that holds the outer kernel, so an edited inner kernel would leave a
 stale machine code behind. The folder is therefore named by a hash of all sources that hold kernels.
@@ -55,11 +61,19 @@ if not numba.config.CACHE_DIR:
 
 def kernel(function: F) -> F:
     """Compile without the interpreter lock, cached on disk; 1/0 is inf as in numpy, never an exception."""
-    compiled: F = numba.njit(nogil=True, cache=bool(numba.config.CACHE_DIR), error_model="numpy")(function)
+    compiled: F = numba.njit(
+        nogil=True, cache=bool(numba.config.CACHE_DIR), error_model="numpy", _nrt=False
+    )(function)
+    return compiled
+
+
+def summing(function: F) -> F:
+    """As `kernel`, for inner products: the sum may be made in the lanes of the vector unit."""
+    compiled: F = numba.njit(nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"}, _nrt=False)(function)
     return compiled
 
 
 def inline(function: F) -> F:
     """As `kernel`, for the small steps of a sample that must not cost a call with forty arrays."""
-    compiled: F = numba.njit(nogil=True, inline="always", error_model="numpy")(function)
+    compiled: F = numba.njit(nogil=True, inline="always", error_model="numpy", _nrt=False)(function)
     return compiled

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.columns import Array, Column
-from engine.kernel import kernel
+from engine.kernel import inline
 from engine.series import Kind
 
 UNKNOWN, GAUGE, COUNTER = int(Kind.UNKNOWN), int(Kind.GAUGE), int(Kind.COUNTER)
@@ -47,7 +47,7 @@ COLUMNS = {
 }
 
 
-@kernel
+@inline
 def apply(recipe: Recipe, row: int, ts_ms: int, value: float) -> tuple[float, bool]:
     """The number to model (NaN: none this time), and whether the kind has just changed.
 
@@ -72,7 +72,7 @@ def apply(recipe: Recipe, row: int, ts_ms: int, value: float) -> tuple[float, bo
     return (value - last) * 1000.0 / (ts_ms - last_ms), False
 
 
-@kernel
+@inline
 def _watch(recipe: Recipe, row: int, last: float, value: float) -> bool:
     if value < last or value != np.floor(value):
         recipe.kind[row] = GAUGE

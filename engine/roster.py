@@ -25,8 +25,6 @@ from engine.prior import Prior
 from engine.series import Kind, Series
 
 FIRST_ROWS, FIRST_ENTITIES, FIRST_POOL = 64, 16, 1 << 15
-#: Entries that a fresh series' own histogram starts with.
-SERIES_ROWS = 300.0
 
 
 class Roster:
@@ -82,7 +80,7 @@ class Roster:
         if kind is Kind.UNKNOWN and not self.config.counters_from_shape:
             kind = Kind.GAUGE
         self.rows.recipe.kind[row] = kind
-        self.rows.shown.counts[row] = self._factory[entity_component.SEVERE] * (SERIES_ROWS / entity_component.FACTORY_ROWS)
+        self.rows.shown.counts[row] = self._factory[entity_component.SEVERE] * (layout.SERIES_ROWS / entity_component.FACTORY_ROWS)
         entity = self._admit_entity(series.entity(self.config.entity_labels))
         self._place(row, entity)
         if self.prior is not None:

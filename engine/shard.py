@@ -17,6 +17,7 @@ from engine import alerts, fold, records
 from engine.batch import Batch
 from engine.columns import Array
 from engine.components import entity as entity_component
+from engine.components import joint
 from engine.config import EngineConfig
 from engine.ledger import Ledger
 from engine.orders import apply_order
@@ -194,8 +195,9 @@ class Shard:
         return fold.Context(
             clock=self.roster.clock,
             table=alerts.NEXT,
-            work=np.zeros((5, 40), np.float32),
-            sums=np.zeros(10),
+            work=np.zeros((5, joint.WORK), np.float32),
+            scratch=np.zeros(joint.SCRATCH),
+            sums=np.zeros(joint.SUMS),
             channel=np.zeros(entity_component.CHANNELS),
             share=np.zeros(entity_component.CHANNELS),
             cursor=np.zeros(3, np.int64),

@@ -17,6 +17,8 @@ from engine.components import change, entity, level, presence, season, tail
 from engine.components.block import Block, empty_blocks
 
 CONTRIBUTORS = 5
+#: Entries that a fresh series' own histogram starts with.
+SERIES_ROWS = 300.0
 
 
 class Link(NamedTuple):
@@ -36,6 +38,10 @@ class Shown(NamedTuple):
     severe: Array
     counts: Array
     unit: Array
+    mass: Array
+    middle: Array
+    upper: Array
+    rare: Array
     high: Array
     beta: Array
     gate: Array
@@ -66,6 +72,10 @@ SHOWN: Spec = {
     "severe": Column(np.float32, 1.0),
     "counts": Column(np.float32, after=(tail.BINS,)),
     "unit": Column(np.float32, 1.0),
+    "mass": Column(np.float32, SERIES_ROWS),
+    "middle": Column(np.float32),
+    "upper": Column(np.float32),
+    "rare": Column(np.float32),
     "high": Column(np.float32, 1.0),
     "beta": Column(np.float32, 0.3),
     "gate": Column(np.float32),

@@ -74,16 +74,20 @@ def places(capacity: int) -> tuple[int, int, int, int, int, int, int, int]:
 
 
 def sections(pool: Array, start: int, capacity: int) -> dict[str, Array]:
-    """Views of one block by name, for solves outside the hot loop, growing, distilling and tests."""
+    """Views of one block by name, for growing, distilling and tests.
+
+    covariance[i, k, j] is the decayed mean of z_i(t) z_j(t - k); forecast[i, k, j] the weight of z_j(t - 1 - k) in
+    the forecast of z_i; conditional[i, k, j] that of z_j(t - k) in the conditional residual of metric i.
+    """
     c, back = capacity, lags(capacity)
     history, covariance, forecast, conditional, inverse, residual, residual_inverse, end = places(c)
     at = pool[start : start + end]
     return {
         "vectors": at[:history].reshape(VECTORS, c),
         "history": at[history:covariance].reshape(back, c),
-        "covariance": at[covariance:forecast].reshape(back + 1, c, c),
-        "forecast": at[forecast:conditional].reshape(back, c, c),
-        "conditional": at[conditional:inverse].reshape(NEAR, c, c),
+        "covariance": at[covariance:forecast].reshape(c, back + 1, c),
+        "forecast": at[forecast:conditional].reshape(c, back, c),
+        "conditional": at[conditional:inverse].reshape(c, NEAR, c),
         "inverse": at[inverse:residual].reshape(c, c),
         "residual": at[residual:residual_inverse].reshape(c, c),
         "residual_inverse": at[residual_inverse:end].reshape(c, c),
@@ -101,8 +105,8 @@ def wake(pool: Array, start: int, capacity: int) -> None:
     for name, array in part.items():
         array[...] = np.eye(capacity, dtype=np.float32) if name in ("inverse", "residual", "residual_inverse") else 0.0
     part["vectors"][[SIGMA_E, SIGMA_X, SIGMA_G]] = 1.0
-    part["conditional"][0] = np.eye(capacity, dtype=np.float32)
-    part["covariance"][0] = np.eye(capacity, dtype=np.float32)
+    part["conditional"][:, 0] = np.eye(capacity, dtype=np.float32)
+    part["covariance"][:, 0] = np.eye(capacity, dtype=np.float32)
 
 
 def grown(kept: Array, old_capacity: int, capacity: int) -> Array:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.columns import Array, Column
-from engine.kernel import kernel
+from engine.kernel import inline
 
 #: Per step: half of a shift of 1.5 typical residuals, the smallest shift looked for (the usual k = shift / 2).
 ALLOWANCE, BOUND = 0.75, 4.0
@@ -45,7 +45,7 @@ COLUMNS = {
 }
 
 
-@kernel
+@inline
 def watch(change: Change, row: int, residual: float, value: float, expected: float, sd: float, count: float) -> int:
     """+1 or -1 when the level has moved, else 0. residual in typical sizes, signed; value, expected, sd in the unit."""
     run = change.run[row]
@@ -71,7 +71,7 @@ def watch(change: Change, row: int, residual: float, value: float, expected: flo
     return 1 if moved > 0.0 else -1
 
 
-@kernel
+@inline
 def clear(change: Change, row: int) -> None:
     """Begin again after a change was reported or ordered."""
     change.up[row] = 0.0

@@ -18,7 +18,7 @@ import numpy as np
 
 from engine.columns import Array, Column
 from engine.components import joint, tail
-from engine.kernel import kernel
+from engine.kernel import inline
 
 E, X, S, M, ME, G = range(6)
 CHANNELS = 6
@@ -27,6 +27,8 @@ SEVERE, URGENT = 6, 7
 #: Histograms of an entity: the six channels, the smoothed severity evidence, the relative page evidence.
 HISTOGRAMS = 8
 FACTORY_ROWS = 3000.0
+#: A channel's high mark, for pages: its 99 % quantile.
+CHANNEL_SHARE = 0.01
 REFRESH = 16
 UP, DOWN = 0.3, 0.05
 PAGE_KEEP, RECENT_RATE, PAGE_OFFSET = 0.7, 0.01, 0.68
@@ -39,15 +41,18 @@ CONTROL_GAIN = 0.7
 
 
 class Entity(NamedTuple):
-    """Per entity. counts (n, 8, 96), unit (n, 8): histograms; middle, high: cached quantiles (n, 8) of ln(evidence);
-    beta: slope of the tail; severe, urgent, recent: smoothed evidence; control: correction of the page threshold in
+    """Per entity. counts (n, 8, 96), unit, mass (n, 8): histograms; middle, high (n, 8), upper, rare:
+    cached quantiles of ln(evidence); beta: slope of the tail; severe, urgent, recent: smoothed evidence; control: correction of the page threshold in
     ln, from the pages there were; gate: the same from people's answers; step_ms: typical time between ticks."""
 
     counts: Array
     unit: Array
+    mass: Array
     middle: Array
     high: Array
     beta: Array
+    upper: Array
+    rare: Array
     ticks: Array
     severe: Array
     urgent: Array
@@ -81,15 +86,19 @@ def factory() -> Array:
         beyond = np.exp(-0.5 * 2.05**2) * np.exp(-(middle - start) / slope)
         row[:] = np.where(middle < start, body, beyond)
         row *= FACTORY_ROWS / row.sum()
-    return counts.astype(np.float32)
+    # Less than a millionth of an entry is nothing, and denormal numbers are slow.
+    return np.where(counts < 1e-6, 0.0, counts).astype(np.float32)
 
 
 COLUMNS = {
     "counts": Column(np.float32, after=(HISTOGRAMS, tail.BINS)),
     "unit": Column(np.float32, 1.0, after=(HISTOGRAMS,)),
+    "mass": Column(np.float32, FACTORY_ROWS, after=(HISTOGRAMS,)),
     "middle": Column(np.float32, after=(HISTOGRAMS,)),
     "high": Column(np.float32, after=(HISTOGRAMS,)),
     "beta": Column(np.float32, 0.3, after=(HISTOGRAMS,)),
+    "upper": Column(np.float32),
+    "rare": Column(np.float32),
     "ticks": Column(np.float64),
     "severe": Column(np.float32, 1.0),
     "urgent": Column(np.float32, 0.5),
@@ -101,7 +110,7 @@ COLUMNS = {
 }
 
 
-@kernel
+@inline
 def evidence(sums: Array, channel: Array) -> None:
     """The six channels of a tick from the sums over its metrics. channel: float64 (6,), >= 0."""
     active, width = max(sums[joint.ACTIVE], 1.0), max(sums[joint.WIDTH], 1.0)
@@ -113,25 +122,28 @@ def evidence(sums: Array, channel: Array) -> None:
     channel[ME] = np.sqrt(sums[joint.SUM_ME] / width)
 
 
-@kernel
-def refresh(entity: Entity, counts: Array, row: int) -> None:
+@inline
+def refresh(entity: Entity, counts: Array, mass: Array, row: int) -> None:
     """Read the quantiles and tail slopes from the histograms. counts: the (n * 8, 96) view of `entity.counts`."""
     for k in range(HISTOGRAMS):
-        at = row * HISTOGRAMS + k
-        entity.middle[row, k] = np.float32(tail.quantile(counts, at, 0.5))
-        share = 0.99 if k < CHANNELS else 1.0 - tail.TAIL_SHARE
-        entity.high[row, k] = np.float32(tail.quantile(counts, at, share))
-        entity.beta[row, k] = np.float32(tail.slope(counts, at, float(entity.high[row, k])))
+        top = CHANNEL_SHARE if k < CHANNELS else tail.TAIL_SHARE
+        middle, upper, rare, high, beta = tail.read(counts, mass, row * HISTOGRAMS + k, top)
+        entity.middle[row, k], entity.high[row, k] = np.float32(middle), np.float32(high)
+        entity.beta[row, k] = np.float32(beta)
+        if k == SEVERE:
+            entity.upper[row], entity.rare[row] = np.float32(upper), np.float32(rare)
 
 
-@kernel
-def score(entity: Entity, counts: Array, unit: Array, row: int, channel: Array, share: Array) -> tuple[float, float]:
+@inline
+def score(
+    entity: Entity, counts: Array, unit: Array, mass: Array, row: int, channel: Array, share: Array
+) -> tuple[float, float]:
     """(severity, ln of the relative page evidence); learns the distributions.
 
     share: float64 (6,) out, how far each channel is above its own median, for explanations.
     """
     if entity.ticks[row] % REFRESH == 0.0:
-        refresh(entity, counts, row)
+        refresh(entity, counts, mass, row)
     u_severe, u_page = 0.0, 0.0
     for k in range(CHANNELS):
         log_c = np.log(max(channel[k], 1e-3))
@@ -142,7 +154,7 @@ def score(entity: Entity, counts: Array, unit: Array, row: int, channel: Array, 
             u_severe += relative / 5.0
         if k != E:
             u_page += urgent / 5.0
-        tail.add(counts, unit, row * HISTOGRAMS + k, log_c, 1.0)
+        tail.add(counts, unit, mass, row * HISTOGRAMS + k, log_c)
     severe = float(entity.severe[row])
     severe += (UP if u_severe > severe else DOWN) * (u_severe - severe)
     urgent_now = float(entity.urgent[row]) + PAGE_KEEP * (u_page - float(entity.urgent[row]))
@@ -152,15 +164,16 @@ def score(entity: Entity, counts: Array, unit: Array, row: int, channel: Array, 
     entity.recent[row] = np.float32(recent + RECENT_RATE * (u_page - recent))
     log_severe = np.log(max(severe, 1e-3))
     severity = tail.severity(
-        counts, row * HISTOGRAMS + SEVERE, log_severe, float(entity.high[row, SEVERE]), float(entity.beta[row, SEVERE])
-    )
-    tail.add(counts, unit, row * HISTOGRAMS + SEVERE, log_severe, 1.0)
-    tail.add(counts, unit, row * HISTOGRAMS + URGENT, log_page, 1.0)
+        log_severe, float(entity.middle[row, SEVERE]), float(entity.upper[row]), float(entity.rare[row]),
+        float(entity.high[row, SEVERE]), float(entity.beta[row, SEVERE]),
+    )  # fmt: skip
+    tail.add(counts, unit, mass, row * HISTOGRAMS + SEVERE, log_severe)
+    tail.add(counts, unit, mass, row * HISTOGRAMS + URGENT, log_page)
     entity.ticks[row] += 1.0
     return severity, log_page
 
 
-@kernel
+@inline
 def page(entity: Entity, row: int, log_page: float, per_day: float) -> float:
     """Urgency of starting a page, 1 at the threshold that a normal entity passes `per_day` times a day."""
     rate = tick_rate(entity, row, per_day)
@@ -169,7 +182,7 @@ def page(entity: Entity, row: int, log_page: float, per_day: float) -> float:
     return float(np.exp(log_page - threshold - float(entity.control[row]) - float(entity.gate[row])))
 
 
-@kernel
+@inline
 def tick_rate(entity: Entity, row: int, per_day: float) -> float:
     """Share of ticks that may pass the threshold."""
     step_ms = float(entity.step_ms[row])
@@ -177,7 +190,7 @@ def tick_rate(entity: Entity, row: int, per_day: float) -> float:
     return min(per_day / ticks_a_day / EPISODE_TICKS, tail.TAIL_SHARE)
 
 
-@kernel
+@inline
 def account(entity: Entity, row: int, pages: float, per_day: float) -> None:
     """Online control of the page rate (Gibbs & Candes 2021): a page raises the threshold, quiet ticks lower it.
 

@@ -6,8 +6,7 @@ Mahalanobis distances of the values (M) and of the scaled residuals (ME). One ti
 
 Not obvious. (1) C_k is a decayed average and so additive: it merges, ages and seeds without refitting. (2) Solves run
 at tick counts, never at batch cuts. (3) Learning sees the clipped value; the novelty beyond the clip is added for
-scoring only. (4) Every loop runs along contiguous memory without summing over it, so the bits do not depend on the
-vector unit. (5) A metric that is missing at a tick takes part with its expected value and learns nothing.
+scoring only. (4) Loops run along contiguous memory from index 0; anything else costs a factor of five. (5) A metric that is missing at a tick takes part with its expected value and learns nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from engine.components.block import (
     lags,
     places,
 )
-from engine.kernel import kernel
+from engine.kernel import kernel, summing
 
 RATE, RESIDUAL_RATE, SIGMA_RATE = 2e-5, 1e-4, 1e-4
 FLOOR, MOST, WINSOR, SIGNED_MOST = 0.02, 50.0, 30.0, 10.0
@@ -48,70 +47,71 @@ CONSTANT = 1e-3
 # Sums over an entity's metrics, filled block by block.
 SUM_E, SUM_X, SUM_S, SUM_G, SUM_M, SUM_ME, ACTIVE, WIDTH, PRESENT, TICKS = range(10)
 SUMS = 10
+#: float32 numbers of one scratch vector: now and 20 lags of the widest block.
+WORK = 21 * 40
+#: float64 numbers that a solve of the widest block needs: right sides, then the matrix.
+SCRATCH_RIGHT = 4 * 40 * 40
+SCRATCH = SCRATCH_RIGHT + 160 * 160
 
 
 @kernel
-def step(block: Block, pool: Array, b: int, work: Array, sums: Array) -> None:
+def step(block: Block, pool: Array, b: int, work: Array, scratch: Array, sums: Array) -> None:
     """Score and learn one tick of one block; add its evidence to `sums`.
 
-    work: float32 (5, 40), scratch. The metrics' z, novelty and seasonal score were written by the series' own step.
+    work: float32 (5, WORK), scratch: float64, both without meaning between calls. The metrics' z, novelty and seasonal
+    score were written by the series' own step.
     """
     c, d, start = block.capacity[b], block.width[b], block.start[b]
     back = lags(c)
-    history, covariance, forecast, conditional, inverse, residual, residual_inverse, _ = places(c)
-    v = pool[start : start + history].reshape(-1, c)
-    h = pool[start + history : start + covariance]
+    history, covariance, forecast, conditional, inverse, residual, residual_inverse, end = places(c)
+    part = pool[start : start + end]
+    v = part[:history].reshape(-1, c)
+    past, e, x, y, rates = work[0], work[1], work[2], work[3], work[4]
     ticks = block.ticks[b]
-    now, e, x, y, image = work[0], work[1], work[2], work[3], work[4]
+    # past: now, then the history, as one vector of (back + 1) * c; what is not in use is 0.
+    for j in range(c):
+        past[j] = (v[Z, j] - v[MEAN, j]) * v[HERE, j]
+    h = part[history:covariance]
+    for k in range(back * c):
+        past[c + k] = h[k]
+    lagged = past[c : (back + 1) * c]
     for j in range(d):
-        now[j] = (v[Z, j] - v[MEAN, j]) * v[HERE, j]
-        e[j] = now[j]
-        x[j] = np.float32(0.0)
-    _times(pool, start + forecast, c, d, h, back, e, True)
-    _times(pool, start + conditional, c, d, now, 1, x, False)
-    _times(pool, start + conditional + c * c, c, d, h, NEAR - 1, x, False)
-    damp = ticks / (ticks + DAMP)
-    for j in range(d):
-        y[j] = now[j] + v[NOVELTY, j] * v[HERE, j]
-    sums[SUM_M] += _distance(pool, start + inverse, c, d, y, image) * ticks / (ticks + 300.0)
-    rate = max(SIGMA_RATE, 1.0 / (ticks + 1.0))
+        e[j] = past[j] - _dot(part[forecast + j * back * c : forecast + (j + 1) * back * c], lagged)
+        x[j] = _dot(part[conditional + j * NEAR * c : conditional + (j + 1) * NEAR * c], past)
+        y[j] = past[j] + v[NOVELTY, j] * v[HERE, j]
+    weight = ticks / (ticks + 300.0)
+    sums[SUM_M] += _distance(part[inverse:residual], c, d, y) * weight
+    damp, rate = ticks / (ticks + DAMP), max(SIGMA_RATE, 1.0 / (ticks + 1.0))
     for j in range(d):
         _metric(v, j, e, x, y, damp, rate, sums)
-    sums[SUM_ME] += _distance(pool, start + residual_inverse, c, d, y, image) * ticks / (ticks + 300.0)
+    sums[SUM_ME] += _distance(part[residual_inverse:end], c, d, y) * weight
     sums[WIDTH] += d
     sums[TICKS] = max(sums[TICKS], ticks)
-    _learn(v, pool, start, c, d, back, covariance, residual, h, now, y, ticks)
+    _learn_residual(v, part[residual:residual_inverse], c, d, y, ticks)
+    _learn(v, part[covariance:forecast], h, c, d, back, past, rates)
     block.ticks[b] = min(ticks + 1.0, 1e9)
     if block.ticks[b] >= block.solve_at[b]:
-        solve(block, pool, b)
+        solve(block, pool, b, scratch)
         # Dense while young (the model changes fast), then every 256 ticks (a fifth of a percent of the memory).
         block.solve_at[b] += max(1.0, min(np.floor(block.ticks[b] * (SOLVE_GROWTH - 1.0)), SOLVE_MOST))
 
 
-@kernel
-def _times(pool: Array, start: int, c: int, d: int, vector: Array, blocks: int, out: Array, minus: bool) -> None:
-    """out -= or += A' vector, A stored as (blocks, c, c) by input metric then output metric."""
-    for k in range(blocks):
-        for i in range(d):
-            factor = vector[k * c + i]
-            if factor == 0.0:
-                continue
-            if minus:
-                factor = -factor
-            at = start + (k * c + i) * c
-            for j in range(d):
-                out[j] += pool[at + j] * factor
+@summing
+def _dot(a: Array, b: Array) -> float:
+    """Sum of a * b over len(a)."""
+    total = np.float32(0.0)
+    for k in range(len(a)):
+        total += a[k] * b[k]
+    return total
 
 
 @kernel
-def _distance(pool: Array, start: int, c: int, d: int, y: Array, image: Array) -> float:
-    """y' A y, A symmetric (c, c); image: scratch for A y."""
-    for j in range(d):
-        image[j] = np.float32(0.0)
-    _times(pool, start, c, d, y, 1, image, False)
-    total = 0.0
-    for j in range(d):
-        total += float(image[j]) * float(y[j])
+def _distance(a: Array, c: int, d: int, y: Array) -> float:
+    """y' A y, A symmetric (c, c)."""
+    total, head = 0.0, y[:d]
+    for i in range(d):
+        if y[i] != 0.0:
+            total += float(y[i]) * float(_dot(a[i * c : i * c + d], head))
     return max(total, 0.0)
 
 
@@ -151,39 +151,43 @@ def _scaled(value: float, news: float, sigma: float, rate: float) -> tuple[float
 
 
 @kernel
-def _learn(
-    v: Array, pool: Array, start: int, c: int, d: int, back: int, covariance: int, residual: int, h: Array, now: Array,
-    y: Array, ticks: float,
-) -> None:  # fmt: skip
-    """Move mean, lag covariances and residual covariance; shift the history."""
-    least = np.float32(max(RESIDUAL_RATE, 1.0 / (ticks + 1.0)))
-    rates = y  # the signed residuals are used up row by row below, before they are overwritten
+def _learn_residual(v: Array, residual: Array, c: int, d: int, y: Array, ticks: float) -> None:
+    """Move the covariance of the signed scaled residuals y."""
+    rate = np.float32(max(RESIDUAL_RATE, 1.0 / (ticks + 1.0)))
+    here = v[HERE]
     for i in range(d):
-        if v[HERE, i] == 0.0:
-            continue
-        at, y_i = start + residual + i * c, y[i]
-        for j in range(d):
-            pool[at + j] += least * v[HERE, j] * (y_i * y[j] - pool[at + j])
-    for j in range(d):
-        rates[j] = v[HERE, j] * np.float32(max(RATE, 1.0 / (float(v[SEEN, j]) + 1.0)))
-    for i in range(d):
-        if v[HERE, i] == 0.0:
-            continue
-        r_i, z_i = rates[i], now[i]
-        at = start + covariance + i * c
-        for j in range(d):
-            r = max(r_i, rates[j]) * v[HERE, j]
-            pool[at + j] += r * (z_i * now[j] - pool[at + j])
-        for k in range(back):
-            at = start + covariance + ((k + 1) * c + i) * c
-            base = k * c
+        if here[i] != 0.0:
+            row, y_i = residual[i * c : i * c + d], y[i]
             for j in range(d):
-                pool[at + j] += max(r_i, rates[j]) * (z_i * h[base + j] - pool[at + j])
-    for k in range(back - 1, 0, -1):
-        for j in range(d):
-            h[k * c + j] = h[(k - 1) * c + j]
+                row[j] += rate * here[j] * (y_i * y[j] - row[j])
+
+
+@kernel
+def _learn(v: Array, covariance: Array, h: Array, c: int, d: int, back: int, past: Array, rates: Array) -> None:
+    """Move means and lag covariances, each pair at the rate of its younger metric; shift the history."""
+    length, here = (back + 1) * c, v[HERE]
+    for j in range(c):
+        rate = np.float32(max(RATE, 1.0 / (float(v[SEEN, j]) + 1.0)))
+        rates[j] = v[HERE, j] * rate
+        for k in range(1, back + 1):
+            rates[k * c + j] = rate
+    now, lagged, lag_rates, lag_count = past[:c], past[c:length], rates[c:length], length - c
+    for i in range(d):
+        if here[i] == 0.0:
+            continue
+        own = covariance[i * length : (i + 1) * length]
+        own_now, own_lagged, z_i, r_i = own[:c], own[c:], past[i], rates[i]
+        # Conditionals, not max(), and indices that start at 0: so the compiler makes vector code of these loops.
+        for q in range(c):
+            # A metric that is missing now learns nothing of this moment.
+            r = (rates[q] if rates[q] > r_i else r_i) * here[q]
+            own_now[q] += r * (z_i * now[q] - own_now[q])
+        for q in range(lag_count):
+            r = lag_rates[q] if lag_rates[q] > r_i else r_i
+            own_lagged[q] += r * (z_i * lagged[q] - own_lagged[q])
+    for k in range(back * c):
+        h[k] = past[k]
     for j in range(d):
-        h[j] = now[j]
         v[MEAN, j] += rates[j] * (v[Z, j] - v[MEAN, j])
         v[SEEN, j] = min(v[SEEN, j] + v[HERE, j], np.float32(1.0 / RATE))
 
@@ -197,71 +201,82 @@ def forget_history(block: Block, pool: Array, b: int) -> None:
 
 
 @kernel
-def solve(block: Block, pool: Array, b: int) -> None:
+def solve(block: Block, pool: Array, b: int, scratch: Array) -> None:
     """Forecast weights, conditional weights and both inverses from the covariances, with a ridge of 10 ticks."""
     c, d, start, ticks = block.capacity[b], block.width[b], block.start[b], block.ticks[b]
     back = lags(c)
-    _, covariance, forecast, conditional, inverse, residual, residual_inverse, _ = places(c)
-    cov = pool[start + covariance : start + forecast].reshape(-1, c, c)
+    _, covariance, forecast, conditional, inverse, residual, residual_inverse, end = places(c)
+    part = pool[start : start + end]
+    cov = part[covariance:forecast].reshape(c, back + 1, c)
+    weights, near = part[forecast:conditional].reshape(c, back, c), part[conditional:inverse].reshape(c, NEAR, c)
     ridge = RIDGE / (min(ticks, 1.0 / RATE) + RIDGE)
-    right = np.empty((back * d, d))
+    matrix = scratch[SCRATCH_RIGHT:]
+    right = scratch[: back * d * d].reshape(back * d, d)
     for k in range(back):
         for i in range(d):
             for j in range(d):
-                right[k * d + i, j] = cov[k + 1, j, i]
-    _solve_toeplitz(cov, back, d, ridge, right, False)
-    for k in range(back):
-        for i in range(d):
-            for j in range(d):
-                pool[start + forecast + (k * c + i) * c + j] = np.float32(right[k * d + i, j])
+                right[k * d + i, j] = cov[j, k + 1, i]
+    _solve_toeplitz(cov, back, d, ridge, right, matrix, False)
+    for j in range(d):
+        for k in range(back):
+            for i in range(d):
+                weights[j, k, i] = np.float32(right[k * d + i, j])
     # The unknowns run from the oldest tick to now, so that the unit vectors stand last and the forward pass is short.
-    unit = np.zeros((NEAR * d, d))
+    unit = scratch[: NEAR * d * d].reshape(NEAR * d, d)
+    unit[:, :] = 0.0
     for j in range(d):
         unit[(NEAR - 1) * d + j, j] = 1.0
-    _solve_toeplitz(cov, NEAR, d, ridge, unit, True)
-    for k in range(NEAR):
-        for i in range(d):
-            for j in range(d):
-                own = unit[(NEAR - 1) * d + j, j]
-                pool[start + conditional + (k * c + i) * c + j] = np.float32(unit[(NEAR - 1 - k) * d + i, j] / own)
-    _invert(pool, start + covariance, start + inverse, c, d, ridge + NUGGET)
-    _invert(pool, start + residual, start + residual_inverse, c, d, ridge + NUGGET)
+    _solve_toeplitz(cov, NEAR, d, ridge, unit, matrix, True)
+    for j in range(d):
+        own = unit[(NEAR - 1) * d + j, j]
+        for k in range(NEAR):
+            for i in range(d):
+                near[j, k, i] = np.float32(unit[(NEAR - 1 - k) * d + i, j] / own)
+    for i in range(d):
+        for j in range(d):
+            matrix[i * d + j] = cov[i, 0, j]
+    _invert(matrix, part[inverse:residual], c, d, ridge + NUGGET)
+    for i in range(d):
+        for j in range(d):
+            matrix[i * d + j] = part[residual + i * c + j]
+    _invert(matrix, part[residual_inverse:end], c, d, ridge + NUGGET)
 
 
 @kernel
-def _solve_toeplitz(cov: Array, blocks: int, d: int, ridge: float, right: Array, is_forward: bool) -> None:
+def _solve_toeplitz(
+    cov: Array, blocks: int, d: int, ridge: float, right: Array, matrix: Array, is_forward: bool
+) -> None:
     """Overwrite `right` by the solution; triples the ridge until the matrix is positive definite.
 
-    cov[k][i, j] is E z_i(t) z_j(t - k). is_forward: the unknowns run from the oldest tick to now; else from the
+    cov[i, k, j] is E z_i(t) z_j(t - k). is_forward: the unknowns run from the oldest tick to now; else from the
     newest lag back.
     """
     n = blocks * d
-    a, b = np.empty((n, n)), np.empty((n, d))
+    a = matrix[: n * n].reshape(n, n)
     for _ in range(20):
         for k in range(blocks):
             for m in range(k, blocks):
                 for i in range(d):
                     for j in range(d):
-                        a[k * d + i, m * d + j] = cov[m - k, j, i] if is_forward else cov[m - k, i, j]
+                        a[k * d + i, m * d + j] = cov[j, m - k, i] if is_forward else cov[i, m - k, j]
         for i in range(n):
             a[i, i] += ridge
         if linear.cholesky(a):
-            b[:, :] = right
-            linear.solve(a, b)
-            right[:, :] = b
+            linear.solve(a, right)
             return
         ridge *= 3.0
     right[:, :] = 0.0
 
 
 @kernel
-def _invert(pool: Array, source: int, target: int, c: int, d: int, nugget: float) -> None:
-    """Inverse of the symmetric (c, c) matrix at `source` plus nugget on the diagonal."""
-    a, b = np.empty((d, d)), np.zeros((d, d))
+def _invert(matrix: Array, target: Array, c: int, d: int, nugget: float) -> None:
+    """Inverse of the symmetric d x d matrix (packed at the start of `matrix`) plus nugget on the diagonal."""
+    n = d * d
+    given, a, b = matrix[:n], matrix[n : 2 * n].reshape(d, d), matrix[2 * n : 3 * n].reshape(d, d)
     for _ in range(20):
         for i in range(d):
             for j in range(d):
-                a[i, j] = 0.5 * (float(pool[source + i * c + j]) + float(pool[source + j * c + i]))
+                a[i, j] = 0.5 * (given[i * d + j] + given[j * d + i])
                 b[i, j] = 0.0
             a[i, i] += nugget
             b[i, i] = 1.0
@@ -271,4 +286,4 @@ def _invert(pool: Array, source: int, target: int, c: int, d: int, nugget: float
     linear.solve(a, b)
     for i in range(d):
         for j in range(d):
-            pool[target + i * c + j] = np.float32(b[i, j])
+            target[i * c + j] = np.float32(b[i, j])

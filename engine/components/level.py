@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.columns import Array, Column
-from engine.kernel import kernel
+from engine.kernel import inline
 
 #: Forgets half in 35,000 samples: 24 days of minutes. Shorter memories absorb long incidents.
 RATE = 2e-5
@@ -55,7 +55,7 @@ COLUMNS = {
 }
 
 
-@kernel
+@inline
 def scale(level: Level, row: int) -> float:
     """Standard deviation in the recipe's unit; NaN before the second sample, floored where a series is flat."""
     count = level.count[row]
@@ -70,7 +70,7 @@ def scale(level: Level, row: int) -> float:
     return float(sd)
 
 
-@kernel
+@inline
 def score(level: Level, row: int, value: float, sd: float) -> tuple[float, float]:
     """(z, novelty): distance from the mean in sd, clipped at 6, and the signed extra distance that is news."""
     q = (value - level.mean[row]) / sd
@@ -84,7 +84,7 @@ def score(level: Level, row: int, value: float, sd: float) -> tuple[float, float
     return sign * CLIP, sign * (min(size, reach) - CLIP) / (1.0 + often * often)
 
 
-@kernel
+@inline
 def learn(level: Level, row: int, value: float, sd: float) -> None:
     """Move mean, variance and step by a bounded amount. sd: what `scale` gave for this sample, or NaN."""
     count = level.count[row]

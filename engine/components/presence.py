@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.columns import Array, Column
-from engine.kernel import kernel
+from engine.kernel import inline
 
 #: Absent: five steps, or twice the longest gap in memory, whichever is longer.
 STEPS, GAPS, GAP_FORGET = 5.0, 2.0, 0.002
@@ -46,7 +46,7 @@ COLUMNS = {
 }
 
 
-@kernel
+@inline
 def arrived(presence: Presence, row: int, ts_ms: int) -> None:
     """Learn the gap before a sample. The typical gap moves by at most half of itself, so an outage does not stretch it."""
     last, step = presence.last_ms[row], float(presence.step_ms[row])
@@ -64,7 +64,7 @@ def arrived(presence: Presence, row: int, ts_ms: int) -> None:
     presence.seen[row] = np.float32(min(float(presence.seen[row]) + 1.0, 1e6))
 
 
-@kernel
+@inline
 def is_absent(presence: Presence, row: int, clock_ms: int) -> bool:
     """Has the series stopped, by the shard's clock and against its own habits?"""
     if presence.last_ms[row] < 0 or float(presence.seen[row]) < WARM:
@@ -73,7 +73,7 @@ def is_absent(presence: Presence, row: int, clock_ms: int) -> bool:
     return float(clock_ms - presence.last_ms[row]) > steps * float(presence.step_ms[row])
 
 
-@kernel
+@inline
 def moves(presence: Presence, row: int, is_equal: bool, count: float) -> bool:
     """Count equal values in a row; True at the sample at which the run becomes longer than any that is normal."""
     most = float(presence.flat_most[row])

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.columns import Array, Column
-from engine.kernel import kernel
+from engine.kernel import inline, kernel
 
 SLOTS = 96
 SLOT_MS = 900_000
@@ -52,19 +52,19 @@ def slot_of(ts_ms: int, offset_ms: int) -> int:
     return int(((ts_ms + offset_ms) % DAY_MS) // SLOT_MS)
 
 
-@kernel
+@inline
 def expected(season: Season, row: int, slot: int) -> float:
     """What z should be now."""
     return float(season.level[row]) + float(season.profile[slot, row])
 
 
-@kernel
+@inline
 def relative(season: Season, row: int, residual: float) -> float:
     """|residual| in its own typical size, at most 50."""
     return min(abs(residual) / (float(season.sigma[row]) + SIGMA_FLOOR), MOST)
 
 
-@kernel
+@inline
 def learn(season: Season, row: int, slot: int, residual: float, step_ms: float) -> None:
     """residual: z - expected, without novelty, so that learning is bounded by the clip of z."""
     count = float(season.count[row])

@@ -33,62 +33,84 @@ def bin_of(log_evidence: float) -> int:
 
 
 @kernel
-def add(counts: Array, unit: Array, index: int, log_evidence: float, weight: float) -> None:
-    """Count one entry. counts: float32 (n, BINS); unit: float32 (n,), the weight of an entry now."""
+def add(counts: Array, unit: Array, mass: Array, index: int, log_evidence: float) -> None:
+    """Count one entry. counts: float32 (n, BINS); unit: float32 (n,), its weight now; mass: float32 (n,), the sum."""
     one = float(unit[index])
-    counts[index, bin_of(log_evidence)] += np.float32(one * weight)
+    counts[index, bin_of(log_evidence)] += np.float32(one)
+    mass[index] += np.float32(one)
     one = one * (1.0 + RATE)
     if one > 1e3:
+        row, total = counts[index], 0.0
         for k in range(BINS):
-            counts[index, k] = np.float32(float(counts[index, k]) / one)
+            row[k] = np.float32(float(row[k]) / one)
+            total += float(row[k])
+        mass[index] = np.float32(total)
         one = 1.0
     unit[index] = np.float32(one)
 
 
 @kernel
-def quantile(counts: Array, index: int, share: float) -> float:
-    """ln(evidence) below which `share` of the counts lies, linear within a bin; NaN while empty."""
-    total = 0.0
-    for k in range(BINS):
-        total += float(counts[index, k])
+def read(counts: Array, mass: Array, index: int, top: float) -> tuple[float, float, float, float, float]:
+    """ln(evidence) at the upper shares .5, .2, .05 and `top` (< .05), and the mean excess above the last, in one pass.
+
+    The mean excess is the one parameter of the exponential tail. NaN where the histogram is empty.
+    """
+    total = float(mass[index])
     if total <= 0.0:
-        return np.nan
-    left, k = share * total, 0
-    while k < BINS - 1 and left > float(counts[index, k]):
-        left -= float(counts[index, k])
-        k += 1
-    inside = left / max(float(counts[index, k]), 1e-30)
-    return LOW + WIDTH * (k + min(inside, 1.0))
+        return np.nan, np.nan, np.nan, np.nan, THINNEST
+    row, above, k = counts[index], 0.0, BINS
+    excess = 0.0
+    while k > 0 and above < top * total:
+        k -= 1
+        weight = float(row[k])
+        above += weight
+        excess += weight * (k + 0.5)
+    high, last = _place(row, k, above, top * total), float(row[min(k, BINS - 1)])
+    beyond = above - last
+    beta = THINNEST
+    if beyond > 0.0:
+        beta = LOW + WIDTH * (excess - last * (k + 0.5)) / beyond - high
+    while k > 0 and above < 0.05 * total:
+        k -= 1
+        above += float(row[k])
+    rare = _place(row, k, above, 0.05 * total)
+    while k > 0 and above < 0.2 * total:
+        k -= 1
+        above += float(row[k])
+    upper = _place(row, k, above, 0.2 * total)
+    while k > 0 and above < 0.5 * total:
+        k -= 1
+        above += float(row[k])
+    return _place(row, k, above, 0.5 * total), upper, rare, high, min(max(beta, THINNEST), FATTEST)
 
 
 @kernel
-def slope(counts: Array, index: int, start: float) -> float:
-    """Mean excess of ln(evidence) above `start`: the one parameter of the exponential tail."""
-    mass, excess = 0.0, 0.0
-    for k in range(bin_of(start) + 1, BINS):
-        weight = float(counts[index, k])
-        mass += weight
-        excess += weight * (LOW + WIDTH * (k + 0.5) - start)
-    mean = excess / mass if mass > 0.0 else THINNEST
-    return min(max(mean, THINNEST), FATTEST)
+def _place(row: Array, k: int, above: float, wanted: float) -> float:
+    """Where in bin k the mass above it reaches `wanted`, if all of the bin gives `above`."""
+    inside = (above - wanted) / max(float(row[k]), 1e-30)
+    return LOW + WIDTH * (k + min(max(inside, 0.0), 1.0))
 
 
 @kernel
-def severity(counts: Array, index: int, log_evidence: float, start: float, beta: float) -> float:
-    """-log10 of the share of evidence at least this large. start, beta: of the tail, cached by the caller."""
-    if log_evidence >= start:
-        return min(-np.log10(TAIL_SHARE) + (log_evidence - start) / (beta * np.log(10.0)), MOST)
-    at = (log_evidence - LOW) / WIDTH
-    first = min(max(int(np.floor(at)), 0), BINS - 1)
-    total, above = 0.0, 0.0
-    for k in range(BINS):
-        weight = float(counts[index, k])
-        total += weight
-        above += weight if k > first else 0.0
-    above += float(counts[index, first]) * min(max(first + 1.0 - at, 0.0), 1.0)
-    if total <= 0.0:
-        return np.nan
-    return min(-np.log10(max(above / total, 1e-12)), -np.log10(TAIL_SHARE))
+def severity(x: float, middle: float, upper: float, rare: float, high: float, beta: float) -> float:
+    """-log10 of the share of evidence at least this large, from what `read` gave with TAIL_SHARE.
+
+    x: ln(evidence). Linear between the shares .5, .2, .05 and TAIL_SHARE, exponential beyond, capped at 12.
+    """
+    if x >= high:
+        return min(-np.log10(TAIL_SHARE) + (x - high) / (beta * np.log(10.0)), MOST)
+    if x >= rare:
+        return _between(x, rare, high, -np.log10(0.05), -np.log10(TAIL_SHARE))
+    if x >= upper:
+        return _between(x, upper, rare, -np.log10(0.2), -np.log10(0.05))
+    if x >= middle:
+        return _between(x, middle, upper, -np.log10(0.5), -np.log10(0.2))
+    return -np.log10(0.5) * np.exp(x - middle)
+
+
+@kernel
+def _between(x: float, low: float, high: float, at_low: float, at_high: float) -> float:
+    return at_low + (at_high - at_low) * (x - low) / max(high - low, 1e-9)
 
 
 def merge(counts: Array, weight: float) -> Array:
