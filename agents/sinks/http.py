@@ -101,7 +101,9 @@ async def _head(response: aiohttp.ClientResponse) -> bytes:
 
 def _told(error: BaseException, request: Request) -> str:
     """An error for people: what it says, with the URL's path (often a token) and all secrets left out."""
-    text = f"{type(error).__name__}: {error}"
+    # The connector wraps what our resolver says in a sentence that leaves it out.
+    told = error.__cause__ if isinstance(error.__cause__, RefusedError) else error
+    text = str(told) if isinstance(told, RefusedError) else f"{type(told).__name__}: {told}"
     parts = urlsplit(request.url)
     for piece in (parts.path, parts.query):
         if len(piece) > 1:
