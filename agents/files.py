@@ -274,6 +274,18 @@ def _unit_of(stamp: str) -> str:
     return "iso"
 
 
+def moment_ms(text: str) -> int:
+    """Epoch milliseconds of one time as people write it; ConfigError otherwise.
+
+    >>> moment_ms("2026-01-01 00:00"), moment_ms("1767225600")
+    (1767225600000, 1767225600000)
+    """
+    unit = _unit_of(text.strip())
+    if not unit:
+        raise ConfigError(f"{text[:40]!r} is no time; write ISO 8601 (2026-01-31 23:59) or an epoch number.")
+    return _iso_ms(text.strip()) if unit == "iso" else _number_ms(text.strip(), unit)
+
+
 def _iso_ms(stamp: str) -> int:
     moment = datetime.fromisoformat(stamp)
     if stamp.isdigit():

@@ -87,6 +87,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     parser = build_parser(arguments)
     args = parser.parse_args(arguments)
+    if args.version:
+        print(f"graft {_version()}")
+        return DONE
     if args.command is None:
         parser.print_help()
         return DONE
@@ -115,6 +118,15 @@ def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
             import_module(f"agents.cli.{command.module}").arguments(one)
     parser.set_defaults(command=None)
     return parser
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("graft")
+    except PackageNotFoundError:
+        return "from a source tree that is not installed"
 
 
 def _fail(error: GraftError | str, status: int, wants_debug: bool) -> int:

@@ -1,0 +1,47 @@
+"""`graft plan`: what a snapshot would lend, before it happens."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from agents.cli.options import add_config, add_json, settings_of
+from agents.cli.out import Out
+
+_DESCRIPTION = """\
+Match a source snapshot with a target's state and print what would be lent to each metric class, how strongly, and why
+not where nothing fits. Nothing is changed. Exit status 1: nothing fits, the target would start cold.
+"""
+_EPILOG = """\
+example:
+  graft replay new-site/first-hours.csv --out out --scores none --state-out new-site.state
+  graft plan eu.snap --target new-site.state
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.description, parser.epilog = _DESCRIPTION, _EPILOG
+    parser.add_argument("snapshot", type=Path, metavar="SNAPSHOT", help="a source snapshot")
+    target = parser.add_mutually_exclusive_group(required=True)
+    target.add_argument("--target", dest="state", type=Path, metavar="FILE", help="state of the target")
+    target.add_argument("--target-dir", dest="from_dir", type=Path, metavar="DIR", help="state.dir of a worker")
+    parser.add_argument("--part", metavar="NAME", help="which shard of the target, where there are several")
+    add_config(parser)
+    add_json(parser)
+
+
+def main(args: argparse.Namespace, out: Out) -> int:
+    """Run it."""
+    from agents import shardfile
+    from agents.cli.snapshot import load_part
+    from engine.transfer import plan
+
+    settings = settings_of(args)
+    source = shardfile.read(args.snapshot, key=settings.state.key)
+    made = plan(source, load_part(args, settings, out))
+    told = made.to_dict()
+    out.result(told)
+    rows = made.table()
+    out.table(rows[1:], [str(cell) for cell in rows[0]])
+    return 1 if told.get("refused") or told.get("seeded") == 0 else 0

@@ -1,0 +1,177 @@
+"""Labels: what a person says about an escalation or a stretch of a series, on its way to the shard.
+
+Owns the record `graft.label/1` and its three ways: the feedback topic, the checkpoints of a stopped worker, a state
+file. Knows no formula: `engine.feedback` makes an order of a label.
+
+Not obvious: a label that is written into a checkpoint is not in any log, so the state is no longer explained by logs
+alone. That is what a worker without Kafka at hand is left with; with Kafka the topic is the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+from agents import shardfile
+from agents.settings import Settings, engine_config, kafka_properties
+from engine.errors import BadSample, ConfigError, OutsideError
+from engine.series import stable_id
+from engine.snapshot import State
+
+ANSWERS = ("incident", "expected", "new_normal", "false_alarm", "unsure")
+FLUSH_S = 10.0
+
+
+class Applied(NamedTuple):
+    """A shard that took the label, and what changed in it."""
+
+    name: str
+    changes: list[dict[str, Any]]
+
+
+def record(
+    *,
+    answer: str,
+    at_ms: int,
+    escalation: str | None = None,
+    series: str | None = None,
+    entity: str | None = None,
+    from_ms: int | None = None,
+    until_ms: int | None = None,
+    by: str = "",
+    reason: str = "",
+    environment: str = "default",
+) -> dict[str, Any]:
+    """The label as a record; ConfigError when it is about nothing.
+
+    The same answer about the same thing has the same id, so that sending it twice counts once.
+    """
+    if answer not in ANSWERS:
+        raise ConfigError(f"The answer is {answer!r}; it must be one of {', '.join(ANSWERS)}.")
+    if not (escalation or series or entity):
+        raise ConfigError("The label is about nothing; name an --escalation, a --series or an --entity.")
+    if from_ms is not None and until_ms is not None and until_ms < from_ms:
+        raise ConfigError("--until lies before --from; swap them.")
+    about = (escalation, series, entity, from_ms, until_ms)
+    return {
+        "schema": "graft.label/1",
+        "id": stable_id("label", environment, *about, answer, by),
+        "at_ms": at_ms,
+        "environment": environment,
+        "escalation": escalation,
+        "series": series,
+        "entity": entity,
+        "answer": answer,
+        "from_ms": from_ms,
+        "until_ms": until_ms,
+        "by": by,
+        "reason": reason,
+        "target": None,
+    }
+
+
+def send(label: Mapping[str, Any], settings: Settings) -> str:
+    """Write the label to the feedback topic and wait until the broker has it; the topic's name."""
+    from confluent_kafka import KafkaException, Producer
+
+    from agents.clients import producer_config
+
+    topic, failed = f"{settings.topics.prefix}feedback", []
+    # Tried for FLUSH_S only: somebody sits at the terminal.
+    properties = {**kafka_properties(settings), "delivery.timeout.ms": str(int(FLUSH_S * 1000))}
+    producer = Producer(producer_config(properties, insecure=settings.kafka.insecure), logger=_SILENT)
+    key = str(label["series"] or label["entity"] or label["escalation"])
+    try:
+        producer.produce(
+            topic,
+            orjson.dumps(label),
+            key.encode(),
+            on_delivery=lambda error, _: failed.append(error) if error else None,
+        )
+        left = producer.flush(FLUSH_S)
+    except KafkaException as error:
+        raise OutsideError(f"The label was not written to {topic}: {error}.") from None
+    if left or failed:
+        why = failed[0].str() if failed else f"no answer in {FLUSH_S:g} s"
+        raise OutsideError(
+            f"The label was not written to {topic} at {settings.kafka.bootstrap}: {why}. Check kafka.bootstrap."
+        )
+    return topic
+
+
+def apply_to_file(label: Mapping[str, Any], path: Path, settings: Settings) -> list[Applied]:
+    """Apply the label to the shards of a state file that know what it is about."""
+    state = shardfile.read(path, key=settings.state.key)
+    found = shardfile.parts(state)
+    applied, changed = [], {}
+    for name, one in found.items():
+        if (done := _apply(label, one, settings)) is not None:
+            changed[name] = done[0]
+            applied.append(Applied(name, done[1]))
+    _check_found(label, applied, path)
+    shardfile.write(path, shardfile.joined({**found, **changed}), key=settings.state.key)
+    return applied
+
+
+def apply_to_folder(label: Mapping[str, Any], folder: Path, settings: Settings) -> list[Applied]:
+    """Apply the label to the newest checkpoints of a worker that is not running."""
+    from agents.store import StateStore
+    from engine.snapshot import pack
+
+    key = shardfile.key_bytes(settings.state.key)
+    applied = []
+    with StateStore(folder, key=key) as store:
+        for name, (place, state) in shardfile.newest(folder, key=settings.state.key).items():
+            if (done := _apply(label, state, settings)) is not None:
+                data = pack(done[0].manifest, done[0].arrays, key=key)
+                store.save(place.topic, place.partition, place.next_offset, data)
+                applied.append(Applied(name, done[1]))
+    _check_found(label, applied, folder)
+    return applied
+
+
+def _apply(label: Mapping[str, Any], state: State, settings: Settings) -> tuple[State, list[dict[str, Any]]] | None:
+    """The state with the label in it, and what changed; None when the shard does not know what it is about."""
+    from engine.feedback import order_for
+    from engine.shard import Shard
+
+    shard = Shard.restore(state, engine_config(settings))
+    named = _inner(label, state)
+    try:
+        order = order_for(named, None)
+        place = shard.control_offsets.get(0, 0)
+        told = shard.apply(order, control_partition=0, next_offset=place)
+    except BadSample:
+        return None
+    after = shard.export()
+    # What the shell keeps beside the shard's own part stays as it is.
+    return State({**state.manifest, **after.manifest}, after.arrays), [one.value for one in told]
+
+
+def _inner(label: Mapping[str, Any], state: State) -> dict[str, Any]:
+    """The label with the names that the shard uses: a replay shows `value` for the series of its only entity."""
+    name = state.manifest.get("topic")
+    own = {"entity": f"entity={name}"} if label["entity"] == name else {}
+    series = label["series"]
+    if series and "{" not in series and "replay" in state.manifest:
+        own["series"] = f'{series}{{entity="{name}"}}'
+    return {**label, **own}
+
+
+def _check_found(label: Mapping[str, Any], applied: list[Applied], where: Path) -> None:
+    if not applied:
+        about = label["series"] or label["entity"] or label["escalation"]
+        raise ConfigError(f"{where} knows nothing of {about}; name a series as scores.csv or an alert shows it.")
+
+
+class _Silent:
+    """Swallows librdkafka's log lines: what went wrong is told by the delivery report, in one sentence."""
+
+    def log(self, *_: object) -> None:
+        """Nothing."""
+
+
+_SILENT = _Silent()

@@ -1,0 +1,273 @@
+"""Laws of the command line: quick help, one sentence an error, exit status by kind, and a pure `--json`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from agents.cli.main import COMMANDS, main
+from agents.cli.out import Out
+
+#: What makes a command slow to start; none of it may be loaded for help.
+HEAVY = ("numpy", "numba", "confluent_kafka", "faust", "aiohttp", "orjson", "msgspec", "river", "rich", "engine.shard")
+
+
+@pytest.fixture
+def series(tmp_path: Path) -> Path:
+    path = tmp_path / "web.csv"
+    path.write_text("timestamp,value\n" + "".join(f"{at * 60},{at % 7}\n" for at in range(300)))
+    return path
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "graft.toml"
+    path.write_text(
+        f"[kafka]\nbootstrap = '127.0.0.1:1'\n[[inputs]]\ntopic = 'metrics'\n[state]\ndir = '{tmp_path}/state'\n"
+        "[[sinks]]\nkind = 'console'\n"
+    )
+    return path
+
+
+def run(*arguments: object) -> int:
+    return main([str(one) for one in arguments])
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["replay", "--help"], ["run", "--help"], ["snapshot", "--help"]])
+def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import sys\nfrom agents.cli.main import main\n"
+        f"try:\n    main({arguments!r})\nexcept SystemExit as end:\n    assert not end.code\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+    assert "example" in done.stdout
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ("demo", "bench")])
+def test_every_command_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        run(command, "--help")
+    assert end.value.code == 0
+    assert f"graft {command}" in capsys.readouterr().out.partition("example")[2]
+
+
+def test_no_command_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run() == 0
+    assert "graft replay" in capsys.readouterr().out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--version") == 0
+    assert capsys.readouterr().out.startswith("graft ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "sentence"),
+    [
+        (["replya"], 2, "invalid choice: 'replya'"),
+        (["replay"], 2, "required: INPUT, --out"),
+        (["replay", "/nowhere.csv", "--out", "/tmp/never"], 2, "/nowhere.csv does not exist"),
+        (["run", "-c", "/nowhere.toml"], 2, "/nowhere.toml cannot be read"),
+        (["run", "--only", "both"], 2, "invalid choice: 'both'"),
+        (["snapshot", "show", "/nowhere.snap"], 2, "/nowhere.snap"),
+        (["label", "--answer", "incident"], 2, "about nothing"),
+        (["label", "--answer", "incident", "--series", "x", "--from", "yesterday"], 2, "'yesterday' is no time"),
+    ],
+)
+def test_an_error_is_one_sentence(
+    arguments: list[str], status: int, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == status
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("graft: ")
+    assert sentence in shown.err
+    assert len(shown.err.splitlines()) == 1
+    assert "Traceback" not in shown.err
+
+
+def test_debug_shows_where(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("replay", "/nowhere.csv", "--out", "/tmp/never", "--debug") == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_defect_says_that_it_is_one(
+    series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr("agents.replay.run", broken)
+    assert run("replay", series, "--out", tmp_path / "out") == 70
+    assert "defect of Graft: ZeroDivisionError: by zero" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_is_the_outside(
+    series: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert run("replay", series, "--out", tmp_path / "file") == 3
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_json_is_one_object_and_nothing_else(series: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("replay", series, "--out", tmp_path / "out", "--state-out", tmp_path / "w.state", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["samples"] == 300
+    assert told == json.loads((tmp_path / "out/summary.json").read_text())
+    for arguments in (["show"], ["verify"], ["diff", tmp_path / "w.state"]):
+        assert run("snapshot", *arguments, tmp_path / "w.state", "--json") == 0
+        assert isinstance(json.loads(capsys.readouterr().out), dict)
+
+
+def test_snapshots_that_differ_or_are_damaged_are_findings(
+    series: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = tmp_path / "a.state", tmp_path / "b.state"
+    run("replay", series, "--out", tmp_path / "out", "--state-out", first)
+    series.write_text(series.read_text() + "99999,3\n")
+    run("replay", series, "--out", tmp_path / "out", "--state-out", second)
+    assert run("snapshot", "diff", first, second) == 1
+    assert "manifest.next_offset: 300 -> 301" in capsys.readouterr().out
+    data = bytearray(second.read_bytes())
+    data[-1] ^= 1
+    second.write_bytes(data)
+    assert run("snapshot", "verify", first, second) == 1
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith("ok ")
+    assert told[1].startswith("BAD ")
+
+
+def test_a_signed_state_wants_its_key(
+    series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = tmp_path / "s.state"
+    monkeypatch.setenv("GRAFT__STATE__KEY", "${env:KEY}")
+    monkeypatch.setenv("KEY", "canary")
+    assert run("replay", series, "--out", tmp_path / "out", "--state-out", state) == 0
+    assert run("snapshot", "verify", state) == 0
+    assert "signed" in capsys.readouterr().out
+    monkeypatch.setenv("KEY", "another")
+    assert run("snapshot", "verify", state) == 1
+    assert "canary" not in "".join(capsys.readouterr())
+
+
+def test_check_finds_what_would_not_work(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("check", "-c", config, "--offline") == 0
+    told = capsys.readouterr().out
+    assert "kafka.bootstrap" in told
+    assert "graft.toml:2" in told
+    assert run("check", "-c", config, "--timeout", 0.5, "--json") == 1
+    told = json.loads(capsys.readouterr().out)
+    assert {one["name"]: one["ok"] for one in told["checks"]} == {
+        "inputs": True, "state": True, "seed": True, "sinks": True, "kafka": False
+    }  # fmt: skip
+    assert told["settings"]["kafka.bootstrap"] == {"value": "127.0.0.1:1", "origin": "graft.toml:2"}
+
+
+def test_check_on_a_broker(config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from agents.embedded import EmbeddedBroker
+
+    with EmbeddedBroker({"metrics": 3}) as broker:
+        monkeypatch.setenv("GRAFT__KAFKA__BOOTSTRAP", broker.bootstrap)
+        assert run("check", "-c", config) == 0
+        assert "metrics (3 partitions)" in capsys.readouterr().out
+        monkeypatch.setenv("GRAFT__INPUTS__0__TOPIC", "metrisc")
+        assert run("check", "-c", config) == 1
+        assert "no topic metrisc" in capsys.readouterr().out
+
+
+def test_a_test_alert_goes_to_the_console(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("alert", "test", "-c", config) == 0
+    assert run("alert", "test", "-c", config, "--sink", "pager") == 2
+    assert "no sink 'pager'; the configuration has console" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_a_replay_with_a_summary(tmp_path: Path) -> None:
+    path = tmp_path / "long.csv"
+    path.write_text("timestamp,value\n" + "".join(f"{at * 60},{at % 7}.5\n" for at in range(1_500_000)))
+    arguments = [sys.executable, "-m", "agents.cli", "replay", str(path), "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    scores = tmp_path / "out/scores.csv"
+    end = time.monotonic() + 60
+    while not (scores.exists() and scores.stat().st_size > 1000):
+        assert time.monotonic() < end
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    shown, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "stopped early" in said
+    assert "samples of 1 series" in shown
+    assert "Traceback" not in said
+    assert json.loads((tmp_path / "out/summary.json").read_text())["interrupted"]
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    arguments = [sys.executable, "-m", "agents.cli", "--help"]
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(arguments, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_tables_align(capsys: pytest.CaptureFixture[str]) -> None:
+    Out().table([("a", 1200), ("bcd", 7)], ("name", "rows"))
+    assert capsys.readouterr().out == "name   rows\na     1,200\nbcd       7\n"
+
+
+def test_a_label_changes_a_state_file(series: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("engine.feedback")
+    state = tmp_path / "w.state"
+    run("replay", series, "--out", tmp_path / "out", "--state-out", state)
+    before = state.read_bytes()
+    capsys.readouterr()
+    assert run("label", "--state", state, "--series", "value", "--answer", "false_alarm", "--json") == 0
+    (changes,) = json.loads(capsys.readouterr().out)["applied"]["web"]
+    assert changes["after"]["page_gate"] > changes["before"]["page_gate"]
+    assert state.read_bytes() != before
+    after = state.read_bytes()
+    assert run("label", "--state", state, "--entity", "nothing", "--answer", "incident") == 2
+    assert state.read_bytes() == after
+    assert run("replay", series, "--out", tmp_path / "out", "--state-in", state) == 0
+
+
+def test_a_label_goes_to_the_feedback_topic(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from confluent_kafka import Consumer, TopicPartition
+
+    from agents.embedded import EmbeddedBroker
+
+    with EmbeddedBroker({"graft.feedback": 1}) as broker:
+        monkeypatch.setenv("GRAFT__KAFKA__BOOTSTRAP", broker.bootstrap)
+        assert run("label", "--series", "cpu", "--answer", "expected", "--from", "2026-01-01", "--json") == 0
+        label = json.loads(capsys.readouterr().out)["label"]
+        consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "t", "auto.offset.reset": "earliest"})
+        consumer.assign([TopicPartition("graft.feedback", 0, 0)])
+        (message,) = consumer.consume(1, 20)
+        consumer.close()
+    assert json.loads(message.value()) == label
+    assert message.key() == b"cpu"
+    assert label["from_ms"] == 1767225600000
+
+
+def test_a_label_that_reaches_no_broker_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GRAFT__KAFKA__BOOTSTRAP", "127.0.0.1:1")
+    monkeypatch.setattr("agents.label.FLUSH_S", 0.5)
+    assert run("label", "--series", "cpu", "--answer", "expected") == 3
+    shown = capsys.readouterr()
+    assert "The label was not written to graft.feedback at 127.0.0.1:1" in shown.err
+    assert len(shown.err.splitlines()) == 1
