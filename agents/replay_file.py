@@ -222,7 +222,8 @@ class Passage:
             name = self._table.series[one.series].text
             series = self._shown.get(name, name)
             lines.append({**where, "line": one.line, "series": series, "value": one.value, "reason": one.reason})
-        full = [self._table.series[index].text for index in chunk.series if self._rows[index] < 0]
+        refused = np.asarray(self._rows)[chunk.series] < 0
+        full = [self._table.series[index].text for index in chunk.series[refused]]
         lines += [{**where, "series": text, "reason": "cardinality"} for text in dict.fromkeys(full)]
         self._rejected += len(chunk.rejected) + len(full)
         self._outputs.rejected.writelines(orjson.dumps(line).decode() + "\n" for line in lines)
