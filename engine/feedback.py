@@ -1,0 +1,76 @@
+"""Feedback: from a person's answer to an order. Owns the vocabulary of answers and what makes one valid.
+
+A label names an escalation (then its series and window come from there) or a series and a window of its own. The
+order that results is carried out by the shard at a barrier, like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from engine.errors import BadSample
+from engine.series import stable_id
+
+ANSWERS = {
+    "incident": "it was real: page a little earlier here",
+    "expected": "planned or known: page later here",
+    "new_normal": "this is how it is from now on: move the level",
+    "false_alarm": "nothing was wrong: page later here",
+    "unsure": "no effect",
+}
+SCHEMA = "graft.label/1"
+
+
+def check(label: Mapping[str, Any]) -> None:
+    """BadSample (`label`) with the field that is wrong, what came and what was wanted."""
+    if label.get("schema") != SCHEMA:
+        raise BadSample("label", f"schema is {label.get('schema')!r}; it must be {SCHEMA!r}.")
+    if label.get("answer") not in ANSWERS:
+        raise BadSample("label", f"answer is {label.get('answer')!r}; it must be one of {', '.join(ANSWERS)}.")
+    if not isinstance(label.get("id"), str) or not 0 < len(label["id"]) <= 200:
+        raise BadSample("label", "id is missing or no string of 1 to 200 characters; it makes an answer count once.")
+    if not label.get("escalation") and not label.get("series"):
+        raise BadSample("label", "neither escalation nor series is given; an answer must be about something.")
+    if not isinstance(label.get("by"), str) or not label["by"]:
+        raise BadSample("label", "by is missing; an answer must say whose it is.")
+
+
+def order_for(label: Mapping[str, Any], escalation: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The `graft.order/1` that carries an answer to its shard.
+
+    escalation: the open `graft.escalation/1` that the label names, or None for a label with a target of its own.
+    Raises BadSample (`label`) for anything malformed, for another series than the escalation's, or without a target.
+    """
+    check(label)
+    target = dict(label.get("target") or {})
+    series, entity = label.get("series"), label.get("entity")
+    if escalation is not None:
+        origin = escalation["follows"][0]
+        if series and series != escalation["series"]:
+            raise BadSample(
+                "label", f"series is {series!r}, but escalation {label['escalation']} is about {escalation['series']!r}."
+            )
+        series, entity = escalation["series"], escalation["entity"]
+        target = {"topic": origin["topic"], "partition": origin["partition"]}
+    if "topic" not in target or "partition" not in target:
+        raise BadSample("label", "no open escalation of that id and no target {topic, partition}; nobody could apply it.")
+    return {
+        "schema": "graft.order/1",
+        "id": stable_id("order", label["id"]),
+        "at_ms": label.get("at_ms"),
+        "environment": label.get("environment"),
+        "kind": "label",
+        "target": {**target, "series": series, "entity": entity},
+        "component": "calibration",
+        "params": {
+            "answer": label["answer"],
+            "by": label["by"],
+            "reason": label.get("reason"),
+            "from_ms": label.get("from_ms"),
+            "until_ms": label.get("until_ms"),
+            "escalation": label.get("escalation"),
+        },
+        "because": f"{label['by']} answered {label['answer']}: {ANSWERS[label['answer']]}",
+        "follows": list(label.get("follows") or []),
+    }
