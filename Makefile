@@ -47,11 +47,13 @@ bench: $(READY) ## Measure throughput, latency and memory beside their baselines
 test-kafka: $(READY) ## Run the tests against a real Apache Kafka (needs Java 17 and Maven)
 	@$(BIN)/python -m pytest -m real_broker tests/real_broker $(PYTEST_ARGS)
 
-lock: $(READY) ## Write requirements.lock anew from pyproject.toml
-	@env -u PIP_FIND_LINKS -u PIP_INDEX_URL -u PIP_EXTRA_INDEX_URL CUSTOM_COMPILE_COMMAND='make lock' \
-	$(BIN)/pip-compile --quiet --upgrade --extra dev --extra parquet --extra river --allow-unsafe --strip-extras --generate-hashes \
-	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file requirements.lock pyproject.toml
-	@! grep -nE '://|^-' requirements.lock || { echo "requirements.lock names a host or an option" >&2; exit 1; }
+COMPILE = env -u PIP_FIND_LINKS -u PIP_INDEX_URL -u PIP_EXTRA_INDEX_URL CUSTOM_COMPILE_COMMAND='make lock' \
+	$(BIN)/pip-compile --quiet --allow-unsafe --strip-extras --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+
+lock: $(READY) ## Write requirements.lock (all) and requirements-run.lock (to run only) anew from pyproject.toml
+	@$(COMPILE) --upgrade --extra dev --extra parquet --extra river --output-file requirements.lock pyproject.toml
+	@$(COMPILE) --constraint requirements.lock --output-file requirements-run.lock pyproject.toml
 
 clean: ## Remove .venv and everything that tools left behind
 	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

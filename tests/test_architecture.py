@@ -248,9 +248,20 @@ def test_no_file_names_the_machine_it_was_written_on() -> None:
     assert hits == []
 
 
-def test_the_lock_names_no_host_and_no_path() -> None:
-    lines = (ROOT / "requirements.lock").read_text().splitlines()
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-run.lock"])
+def test_a_lock_names_no_host_and_no_path(name: str) -> None:
+    lines = (ROOT / name).read_text().splitlines()
     assert [line for line in lines if "://" in line or line.startswith(("-", "/", "."))] == []
     pins = [line for line in lines if line and not line.startswith((" ", "#"))]
     assert [line for line in pins if "==" not in line] == []
     assert sum("--hash=sha256:" in line for line in lines) >= len(pins)
+
+
+def test_what_runs_is_locked_as_it_was_tested() -> None:
+    tested, runs = (_pins(name) for name in ("requirements.lock", "requirements-run.lock"))
+    assert runs <= tested
+
+
+def _pins(name: str) -> set[str]:
+    lines = (ROOT / name).read_text().splitlines()
+    return {line.rstrip(" \\") for line in lines if line and not line.startswith((" ", "#"))}
