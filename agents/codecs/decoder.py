@@ -11,13 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from agents.codecs import influx, plain, sniff
+from agents.codecs.columns import Found
 from agents.codecs.rules import AppendTime, Limits, Out, identity
+from agents.codecs.speculation import Speculation
 from engine.batch import Batch
 from engine.errors import BadSample, ConfigError
 from engine.series import Kind, Series
@@ -57,6 +60,8 @@ class Decoder:
         max_record_bytes: int = 256 * 1024,
         max_abs_value: float = 1e15,
         future_ms: int = 300_000,
+        speculate: bool = True,
+        max_known_bytes: int = 64 * 1024 * 1024,
     ) -> None:
         if format not in sniff.FORMATS:
             raise ConfigError(f"inputs.format is {format!r}; wanted one of {', '.join(sniff.FORMATS)}")
@@ -66,7 +71,12 @@ class Decoder:
         self._limits = Limits(max_abs_value, future_ms)
         self._rows: dict[tuple[str, tuple[tuple[str, str], ...]], int] = {}
         self._heads: influx.Heads = {}
-        self._out = Out(self._row_of, self._limits)
+        self._fast: Speculation | None = None
+        if speculate and not numba.config.DISABLE_JIT:  # type: ignore[attr-defined]  # set by name at run time
+            shapes = {"plain": format in (sniff.AUTO, sniff.JSON), "telegraf": format != sniff.JSON}
+            self._fast = Speculation(
+                self._limits, max_record_bytes=max_record_bytes, max_bytes=max_known_bytes, shapes=shapes
+            )
         #: The format of the first record that told one, for the caller to log once a topic; None until then.
         self.decision: str | None = None if format == sniff.AUTO else format
 
@@ -74,51 +84,74 @@ class Decoder:
         self,
         values: Sequence[bytes | None],
         offsets: NDArray[np.int64],
-        append_ms: AppendTime,
+        append_ms: AppendTime | NDArray[np.int64],
         next_offset: int,
     ) -> tuple[Batch, list[DeadLetter]]:
         """One batch of whole records, in log order.
 
-        values: None is a tombstone. offsets: int64, one a record. append_ms(i): the record's own time in epoch
-        milliseconds, -1 where it has none. next_offset: the offset after the last record read.
+        values: None is a tombstone. offsets: int64, one a record. append_ms: the records' own times in epoch
+        milliseconds, -1 where there is none, as an array or as a function of the index. next_offset: the offset after
+        the last record read.
         """
-        out, letters, empty = Out(self._row_of, self._limits), list[DeadLetter](), list[int]()
-        self._out = out
-        for index, value in enumerate(values):
-            if value is None:
-                empty.append(index)
-                continue
-            before = len(out.row)
-            out.bad, out.bad_samples = None, 0
-            self._record(value, append_ms(index), out)
-            added = len(out.row) - before
-            out.index.extend([index] * added)
-            if out.bad is not None:
-                letters.append(_letter(index, out.bad, out.bad_samples))
-            elif added == 0:
-                empty.append(index)
+        own_ms = append_ms if isinstance(append_ms, np.ndarray) else _times(append_ms, len(values))
+        out, letters = Out(self._row_of, self._limits), list[DeadLetter]()
+        if self._fast is None:
+            for index, value in enumerate(values):
+                self._slow(index, value, int(own_ms[index]), out, letters)
+            found = Found(
+                np.array(out.row, np.int32), np.array(out.ts_ms, np.int64), np.array(out.value, np.float64),
+                np.array(out.index, np.int32),
+            )  # fmt: skip
+        else:
+            found = self._speculate(self._fast, values, own_ms, out, letters)
         self._forget()
-        return self._batch(out, offsets, letters, empty, next_offset), letters
+        return _batch(found, offsets, letters, next_offset), letters
 
-    def _batch(
-        self, out: Out, offsets: NDArray[np.int64], letters: list[DeadLetter], empty: list[int], next_offset: int
-    ) -> Batch:
-        return Batch(
-            np.array(out.row, np.int32),
-            np.array(out.ts_ms, np.int64),
-            np.array(out.value, np.float64),
-            offsets[np.array(out.index, np.int64)],
-            next_offset,
-            offsets[np.array([letter.index for letter in letters], np.int64)],
-            offsets[np.array(empty, np.int64)],
-        )
+    def _speculate(
+        self,
+        fast: Speculation,
+        values: Sequence[bytes | None],
+        own_ms: NDArray[np.int64],
+        out: Out,
+        letters: list[DeadLetter],
+    ) -> Found:
+        """All records, each by the fast path where it can and else by the slow one, in log order."""
+        data, start = _joined(values)
+        fast.pos, index = 0, 0
+        while index < len(values):
+            if fast.pause == 0:
+                fast.append(out)
+                index = fast.run(data, start, own_ms, index)
+                if index == len(values):
+                    break
+            fast.pause = max(fast.pause - 1, 0)
+            value, own = values[index], int(own_ms[index])
+            form = self._slow(index, value, own, out, letters)
+            if form and value is not None:
+                fast.teach(value, own, out, self._heads, lines=form == sniff.INFLUX)
+            index += 1
+        fast.append(out)
+        return fast.take()
 
-    def _record(self, value: bytes, append_ms: int, out: Out) -> None:
-        """The slow path: one record, every case."""
+    def _slow(self, index: int, value: bytes | None, own_ms: int, out: Out, letters: list[DeadLetter]) -> str:
+        """One record by the slow path; its format if there is nothing wrong with it, else ""."""
+        if value is None:
+            return ""
+        before = len(out.row)
+        out.bad, out.bad_samples = None, 0
+        form = self._record(value, own_ms, out)
+        out.index.extend([index] * (len(out.row) - before))
+        if out.bad is None:
+            return form
+        letters.append(_letter(index, out.bad, out.bad_samples))
+        return ""
+
+    def _record(self, value: bytes, append_ms: int, out: Out) -> str:
+        """The slow path: one record, every case; the format that it was read as."""
+        form = self._format
         try:
             if len(value) > self._max_record_bytes:
                 raise BadSample("oversize", f"{len(value)} bytes; at most {self._max_record_bytes} are read")
-            form = self._format
             if form == sniff.AUTO:
                 form = sniff.family(value)
                 if self.decision is None:
@@ -131,6 +164,7 @@ class Decoder:
                 plain.decode(value, append_ms, out, plain=form == sniff.JSON, telegraf=self._format != sniff.JSON)
         except BadSample as error:
             out.note(error)
+        return form
 
     def _row_of(self, name: str, labels: Iterable[tuple[str, str]], kind: Kind) -> int:
         key = (name, tuple(labels))
@@ -140,6 +174,8 @@ class Decoder:
             row = self._shard.row_of(series.text)
             if row < 0:
                 row = self._shard.admit(series)
+                if self._fast is not None:
+                    self._fast.new_series(1)
             self._rows[key] = row
         return row
 
@@ -153,3 +189,31 @@ class Decoder:
 def _letter(index: int, error: BadSample, bad_samples: int) -> DeadLetter:
     more = f" (and {bad_samples - 1} more in this record)" if bad_samples > 1 else ""
     return DeadLetter(index, error.reason, error.detail + more)
+
+
+def _times(append_ms: AppendTime, count: int) -> NDArray[np.int64]:
+    return np.fromiter(map(append_ms, range(count)), np.int64, count)
+
+
+def _joined(values: Sequence[bytes | None]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """All records as one array, and where each begins; a tombstone is an empty record, which no kernel takes."""
+    try:
+        present = cast("Sequence[bytes]", values)
+        raw = b"".join(present)
+    except TypeError:  # a tombstone; they are rare, and join finds them for nothing
+        present = [value or b"" for value in values]
+        raw = b"".join(present)
+    start = np.zeros(len(values) + 1, np.int64)
+    np.cumsum(np.fromiter(map(len, present), np.int64, len(present)), out=start[1:])
+    return np.frombuffer(raw, np.uint8), start
+
+
+def _batch(found: Found, offsets: NDArray[np.int64], letters: list[DeadLetter], next_offset: int) -> Batch:
+    """Columns as the engine wants them; a record with neither samples nor dead letter is empty."""
+    silent = np.ones(len(offsets), np.bool_)
+    silent[found.record] = False
+    dead = np.array([letter.index for letter in letters], np.int64)
+    silent[dead] = False
+    return Batch(
+        found.row, found.ts_ms, found.value, offsets[found.record], next_offset, offsets[dead], offsets[silent]
+    )

@@ -15,6 +15,8 @@ to one series.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from agents.codecs.plain import field_name
 from agents.codecs.rules import Out, check_time, check_value, short
@@ -60,11 +62,28 @@ def decode(value: bytes, append_ms: int, out: Out, heads: Heads) -> None:
         elif first == 35:  # '#', a comment
             at = _next_line(value, at)
         else:
+            begin = at
             try:
-                at = _decode_line(value, at, append_ms, out, heads)
+                line = scan_line(value, at)
+                at = line.end
+                ts_ms = check_time(line.time, append_ms, out.limits)
+                _add_fields(line.head, line.fields, ts_ms, out, heads)
             except BadSample as error:
                 out.note(error)
-                at = _next_line(value, at)
+                at = max(at, _next_line(value, begin))
+
+
+def starts(value: bytes) -> Iterator[int]:
+    """Where each line of a record begins that has nothing wrong with it."""
+    at = 0
+    while at < len(value):
+        if value[at] in b" \t\r\n":
+            at += 1
+        elif value[at] == 35:
+            at = _next_line(value, at)
+        else:
+            yield at
+            at = scan_line(value, at).end
 
 
 def _next_line(value: bytes, at: int) -> int:
@@ -72,12 +91,21 @@ def _next_line(value: bytes, at: int) -> int:
     return len(value) if found < 0 else found + 1
 
 
-def _decode_line(value: bytes, at: int, append_ms: int, out: Out, heads: Heads) -> int:
-    """One line from at; the position after it. The whole line is read before its first sample is used."""
+class Line(NamedTuple):
+    """One line in its parts, none of them judged yet; time is None where there is none, end the position after it."""
+
+    head: bytes
+    fields: list[tuple[bytes, bytes]]
+    time: int | None
+    end: int
+
+
+def scan_line(value: bytes, at: int) -> Line:
+    """The line that begins at `at`, read to its end before any of it is used."""
     match = _HEAD.match(value, at)
     if match is None:
         raise _broken(value, at, "no `measurement[,tag=value] ` at its start")
-    raw_head = match[0]
+    head = match[0]
     at = match.end()
     fields: list[tuple[bytes, bytes]] = []
     while True:
@@ -93,9 +121,7 @@ def _decode_line(value: bytes, at: int, append_ms: int, out: Out, heads: Heads) 
     stop = time or _END.match(value, at)
     if stop is None:
         raise _broken(value, at, "neither a timestamp nor the line's end")
-    ts_ms = check_time(int(time[1]) if time else None, append_ms, out.limits)
-    _add_fields(raw_head, fields, ts_ms, out, heads)
-    return stop.end()
+    return Line(head, fields, int(time[1]) if time else None, stop.end())
 
 
 def _add_fields(raw_head: bytes, fields: list[tuple[bytes, bytes]], ts_ms: int, out: Out, heads: Heads) -> None:

@@ -70,6 +70,10 @@ class Out:
         self.ts_ms.append(ts_ms)
         self.value.append(value)
 
+    def clear(self) -> None:
+        """Forget the samples, after they were taken over."""
+        self.row, self.ts_ms, self.value, self.index = [], [], [], []
+
     def note(self, error: BadSample) -> None:
         """The first thing wrong names the record's one dead letter; the others are counted in its detail."""
         if self.bad is None:
