@@ -1,0 +1,1 @@
+"""The shell: Kafka, files, HTTP, clocks. Knows no formula; everything that decides is in `engine`."""
