@@ -1,0 +1,78 @@
+"""The probes' judgement: is there progress, is it ready? Pure: a Standing in, named checks out.
+
+Alive means progress, not a process: a detector that hangs has a process, and so has a notifier whose consumer was
+stuck behind a broker's restart. A sink that is down is degraded, not unready: restarting Graft would not mend it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from agents.web.standing import Standing
+
+#: The detector writes each second; a checkpoint on a slow disk may hold it for some.
+HEARTBEAT_S = 30.0
+#: The reader turns four times a second, and waits ten seconds for the group's offsets at most.
+READER_S = 60.0
+#: A detector compiles its kernels for half a minute at its first start.
+GRACE_S = 90.0
+
+
+class Check(NamedTuple):
+    """One finding. ok None: worth a look (degraded), no reason to restart or to wait."""
+
+    name: str
+    ok: bool | None
+    detail: str
+
+
+def alive(now: Standing) -> list[Check]:
+    """For /livez."""
+    return [_detector_turns(now), _reader_turns(now)]
+
+
+def ready(now: Standing) -> list[Check]:
+    """For /readyz."""
+    return [*alive(now), _detector_ready(now), _assigned(now), *_sinks(now)]
+
+
+def passed(checks: list[Check]) -> bool:
+    """Whether none has failed."""
+    return all(check.ok is not False for check in checks)
+
+
+def _detector_turns(now: Standing) -> Check:
+    if not now.progress:
+        return Check("detector", None, "no detector has written its progress here")
+    age_s = now.now_s - max(one.at_ms for one in now.progress) / 1000
+    starting = now.up_s < GRACE_S
+    return Check("detector", age_s < HEARTBEAT_S or starting, f"last sign of life {max(0.0, age_s):.0f} s ago")
+
+
+def _reader_turns(now: Standing) -> Check:
+    if now.reader_turned_s == 0.0:
+        return Check("notifier", now.up_s < GRACE_S, "has not begun to read")
+    age_s = now.now_s - now.reader_turned_s
+    return Check("notifier", age_s < READER_S, f"last turn {max(0.0, age_s):.0f} s ago")
+
+
+def _detector_ready(now: Standing) -> Check:
+    fresh = [one for one in now.progress if now.now_s - one.at_ms / 1000 < HEARTBEAT_S]
+    if not now.progress:
+        return Check("shards", None, "no detector here")
+    shards = sum(len(one.shards) for one in fresh)
+    return Check(
+        "shards", any(one.ready for one in fresh), f"{shards} held, {sum(one.ready for one in fresh)} workers ready"
+    )
+
+
+def _assigned(now: Standing) -> Check:
+    waiting = [name for name, ok in (("alerts", now.reader_assigned), ("flows", now.flows_assigned)) if not ok]
+    return Check("partitions", not waiting, f"waiting for {' and '.join(waiting)}" if waiting else "assigned")
+
+
+def _sinks(now: Standing) -> list[Check]:
+    return [
+        Check(f"sink {one.name}", True if one.circuit == "closed" else None, f"circuit {one.circuit}")
+        for one in now.sinks
+    ]
