@@ -85,11 +85,8 @@ def ensure_topics(
 
     properties: bootstrap.servers and the user's own, as for clients.
     """
-    from confluent_kafka.admin import AdminClient
-
     # The client must stay referenced while its futures run.
-    admin = AdminClient(admin_config(properties, insecure=insecure))
-    found = _partition_counts(admin, str(properties["bootstrap.servers"]), timeout_s)
+    admin, found = _connect(properties, timeout_s, insecure=insecure)
     absent = [plan for plan in plans if plan.name not in found]
     made = _create(admin, absent, replication, timeout_s)
     existing = [plan for plan in plans if plan.name in found]
@@ -101,24 +98,36 @@ def partitions_of(
     properties: Mapping[str, Any], topics: Iterable[str], *, timeout_s: float = 10.0, insecure: bool = False
 ) -> dict[str, int]:
     """Number of partitions of those topics that exist. OutsideError when the broker does not answer."""
-    from confluent_kafka.admin import AdminClient
-
-    admin = AdminClient(admin_config(properties, insecure=insecure))
-    found = _partition_counts(admin, str(properties["bootstrap.servers"]), timeout_s)
+    _, found = _connect(properties, timeout_s, insecure=insecure)
     return {topic: found[topic] for topic in topics if topic in found}
 
 
-def _partition_counts(admin: AdminClient, bootstrap: str, timeout_s: float) -> dict[str, int]:
+def _connect(properties: Mapping[str, Any], timeout_s: float, *, insecure: bool) -> tuple[AdminClient, dict[str, int]]:
+    """A client that has reached the broker, and the number of partitions of each topic that this user may see."""
     from confluent_kafka import KafkaException
+    from confluent_kafka.admin import AdminClient
 
+    heard: list[KafkaError] = []
+    config: dict[str, Any] = {**admin_config(properties, insecure=insecure), "error_cb": heard.append}
+    admin = AdminClient(config)
     try:
         listed = admin.list_topics(timeout=timeout_s).topics
     except KafkaException as error:
+        # That a password is wrong or a port is closed is told to the callback alone; the request just times out.
+        admin.poll(0)
         raise OutsideError(
-            f"No broker at {bootstrap} answered within {timeout_s:g} s: {_reason(error.args[0])}. Check "
-            "kafka.bootstrap, the network and, for a secured broker, security.protocol and the credentials."
+            f"No broker at {config['bootstrap.servers']} answered within {timeout_s:g} s: "
+            f"{_telling(heard) or _reason(error.args[0])}. Check kafka.bootstrap, the network and, for a secured "
+            "broker, security.protocol and the credentials."
         ) from error
-    return {name: len(topic.partitions) for name, topic in listed.items() if topic.error is None}
+    return admin, {name: len(topic.partitions) for name, topic in listed.items() if topic.error is None}
+
+
+def _telling(heard: Sequence[KafkaError]) -> str:
+    """The first reason that is more than `all brokers are down`."""
+    from confluent_kafka import KafkaError as Codes
+
+    return next((_reason(error) for error in heard if error.code() != Codes._ALL_BROKERS_DOWN), "")
 
 
 def _create(admin: AdminClient, plans: Sequence[TopicPlan], replication: int, timeout_s: float) -> Ensured:
