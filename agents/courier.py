@@ -144,9 +144,7 @@ class Courier:
 
     def _dated(self, delivery: Delivery) -> Notice:
         at_ms = delivery.notice.record.get("at_ms") or delivery.notice.record.get("started_ms") or 0
-        return delivery.notice._replace(
-            late=self._clock() - at_ms / 1000 > self._terms.max_alert_age_s
-        )
+        return delivery.notice._replace(late=self._clock() - at_ms / 1000 > self._terms.max_alert_age_s)
 
     def _tell_of_circuit(self, before: Circuit, answer: Answer) -> None:
         after, name = self.gate.circuit, self.sink.destination
