@@ -38,10 +38,10 @@ def record(
     at_ms: int,
     escalation: str | None = None,
     series: str | None = None,
-    entity: str | None = None,
+    target: Mapping[str, Any] | None = None,
     from_ms: int | None = None,
     until_ms: int | None = None,
-    by: str = "",
+    by: str,
     reason: str = "",
     environment: str = "default",
 ) -> dict[str, Any]:
@@ -51,11 +51,11 @@ def record(
     """
     if answer not in ANSWERS:
         raise ConfigError(f"The answer is {answer!r}; it must be one of {', '.join(ANSWERS)}.")
-    if not (escalation or series or entity):
-        raise ConfigError("The label is about nothing; name an --escalation, a --series or an --entity.")
+    if not (escalation or series):
+        raise ConfigError("The label is about nothing; name an --escalation or a --series.")
     if from_ms is not None and until_ms is not None and until_ms < from_ms:
         raise ConfigError("--until lies before --from; swap them.")
-    about = (escalation, series, entity, from_ms, until_ms)
+    about = (escalation, series, from_ms, until_ms)
     return {
         "schema": "graft.label/1",
         "id": stable_id("label", environment, *about, answer, by),
@@ -63,13 +63,13 @@ def record(
         "environment": environment,
         "escalation": escalation,
         "series": series,
-        "entity": entity,
+        "entity": None,
         "answer": answer,
         "from_ms": from_ms,
         "until_ms": until_ms,
         "by": by,
         "reason": reason,
-        "target": None,
+        "target": dict(target) if target else None,
     }
 
 
@@ -83,7 +83,7 @@ def send(label: Mapping[str, Any], settings: Settings) -> str:
     # Tried for FLUSH_S only: somebody sits at the terminal.
     properties = {**kafka_properties(settings), "delivery.timeout.ms": str(int(FLUSH_S * 1000))}
     producer = Producer(producer_config(properties, insecure=settings.kafka.insecure), logger=_SILENT)
-    key = str(label["series"] or label["entity"] or label["escalation"])
+    key = str(label["series"] or label["escalation"])
     try:
         producer.produce(
             topic,
@@ -100,6 +100,22 @@ def send(label: Mapping[str, Any], settings: Settings) -> str:
             f"The label was not written to {topic} at {settings.kafka.bootstrap}: {why}. Check kafka.bootstrap."
         )
     return topic
+
+
+def target_of(series: str, settings: Settings) -> dict[str, Any]:
+    """The shard that watches a series, from the checkpoints in state.dir; ConfigError where they do not tell."""
+    folder = Path(settings.state.dir)
+    try:
+        found = shardfile.newest(folder, key=settings.state.key)
+    except ConfigError:
+        found = {}
+    for place, state in found.values():
+        if series in shardfile.names_of(state):
+            return {"topic": place.topic, "partition": place.partition}
+    raise ConfigError(
+        f"No checkpoint in {folder} knows the series {series}; name the shard with --target TOPIC:PARTITION (an "
+        "alert's `follows` shows it), or answer an --escalation."
+    )
 
 
 def apply_to_file(label: Mapping[str, Any], path: Path, settings: Settings) -> list[Applied]:
@@ -138,33 +154,31 @@ def _apply(label: Mapping[str, Any], state: State, settings: Settings) -> tuple[
     from engine.feedback import order_for
     from engine.shard import Shard
 
-    shard = Shard.restore(state, engine_config(settings))
-    named = _inner(label, state)
-    try:
-        order = order_for(named, None)
-        place = shard.control_offsets.get(0, 0)
-        told = shard.apply(order, control_partition=0, next_offset=place)
-    except BadSample:
+    known = [
+        name
+        for name in (label["series"], f'{label["series"]}{{entity="{state.manifest.get("topic")}"}}')
+        if name in shardfile.names_of(state)
+    ]
+    if not known:
         return None
+    shard = Shard.restore(state, engine_config(settings))
+    target = {"topic": shard.topic, "partition": shard.partition}
+    place = shard.control_offsets.get(0, 0)
+    try:
+        order = order_for({**label, "series": known[0], "target": target}, None)
+        told = shard.apply(order, control_partition=0, next_offset=place)
+    except BadSample as error:
+        raise ConfigError(f"The label cannot be applied: {error.detail}") from None
     after = shard.export()
     # What the shell keeps beside the shard's own part stays as it is.
-    return State({**state.manifest, **after.manifest}, after.arrays), [one.value for one in told]
-
-
-def _inner(label: Mapping[str, Any], state: State) -> dict[str, Any]:
-    """The label with the names that the shard uses: a replay shows `value` for the series of its only entity."""
-    name = state.manifest.get("topic")
-    own = {"entity": f"entity={name}"} if label["entity"] == name else {}
-    series = label["series"]
-    if series and "{" not in series and "replay" in state.manifest:
-        own["series"] = f'{series}{{entity="{name}"}}'
-    return {**label, **own}
+    kept = State({**state.manifest, **after.manifest}, {**state.arrays, **after.arrays})
+    return kept, [one.value for one in told]
 
 
 def _check_found(label: Mapping[str, Any], applied: list[Applied], where: Path) -> None:
     if not applied:
-        about = label["series"] or label["entity"] or label["escalation"]
-        raise ConfigError(f"{where} knows nothing of {about}; name a series as scores.csv or an alert shows it.")
+        about = label["series"] or "the escalation alone; name its series"
+        raise ConfigError(f"{where} knows nothing of {about}; write the series as scores.csv or an alert shows it.")
 
 
 class _Silent:

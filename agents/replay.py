@@ -19,7 +19,7 @@ import orjson
 
 from agents import shardfile
 from agents.files import CHUNK_SAMPLES, Source, Table, sources
-from agents.replay_file import CARRIED, Outputs, Passage, Report, Tally, without_carried
+from agents.replay_file import Outputs, Passage, Report, Tally, split
 from agents.scores import HEADER
 from agents.settings import Settings, engine_config
 from engine.config import ENGINE_VERSION
@@ -91,12 +91,13 @@ def _passage(
     table = Table(Source(source.path, name), entity_labels=options.entity_labels)
     # A file tells counters by their names alone: a gauge that happens to grow must not become a rate in mid-file.
     config = replace(engine_config(options.settings, counters_from_shape=False), entity_labels=table.entity_labels)
+    carried: dict[str, Any] = {}
     if state:
-        shard = Shard.restore(without_carried(state), config)
+        own, carried = split(state)
+        shard = Shard.restore(own, config)
     else:
         shard = Shard(config, topic=name, partition=0, prior=prior)
         shard.next_offset = 0
-    carried = state.manifest.get(CARRIED, {}) if state else {}
     passage = Passage(table, shard, Tuner(), carried=carried, outputs=outputs, tally=tally, level=options.scores)
     return passage, name
 

@@ -10,7 +10,7 @@ entity's. So the result depends on the rows alone, not on how the file was cut i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol, TextIO
@@ -24,12 +24,12 @@ from agents.scores import Answers, Sheet, Ticks, Waiting
 from engine.batch import Batch
 from engine.errors import BadSample
 from engine.shard import Shard, Verdicts
-from engine.snapshot import State
+from engine.snapshot import State, json_column, read_json_column
 
-#: The key in a shard's manifest under which a replay keeps what the shard does not know.
+#: The array beside a shard's own in which a replay keeps what the shard does not know, as JSON.
 CARRIED = "replay"
-#: Drift records kept with the state, so that a tuner that goes on knows its cool-downs.
-REMEMBERED_DRIFTS = 256
+#: Drift records that led to an order are kept this long with the state: a tuner that goes on knows its budget by them.
+REMEMBERED_MS = 86_400_000
 _ANSWERS = ("expected", "lower", "upper", "severity", "confidence", "page")
 
 
@@ -69,7 +69,7 @@ class Outputs(NamedTuple):
 
 
 class Passage:
-    """Folds one table into one shard. carried: what `state` of an earlier passage gave under CARRIED."""
+    """Folds one table into one shard. carried: the second half of `split`."""
 
     def __init__(
         self,
@@ -113,8 +113,9 @@ class Passage:
         """The shard's state, with what a later replay has to know besides."""
         state = self._shard.export()
         waiting = {key: [list(one) for one in many] for key, many in self._sheet.waiting.items() if many}
-        carried = {"waiting": waiting, "drifts": self._drifts[-REMEMBERED_DRIFTS:]}
-        return State({**state.manifest, CARRIED: carried}, state.arrays)
+        newest_ms = max((int(one["at_ms"]) for one in self._drifts), default=0)
+        drifts = [dict(one) for one in self._drifts if newest_ms - int(one["at_ms"]) < REMEMBERED_MS]
+        return State(state.manifest, {**state.arrays, CARRIED: json_column({"waiting": waiting, "drifts": drifts})})
 
     def _judge(self, chunk: Chunk) -> Answers:
         """Fold a chunk, piece by piece."""
@@ -289,20 +290,8 @@ def _from(batch: Batch, begin: int) -> Batch:
     )
 
 
-def without_carried(state: State) -> State:
-    """The shard's own part of what `Passage.state` gave."""
-    return State({key: value for key, value in state.manifest.items() if key != CARRIED}, state.arrays)
-
-
-def name_of(state: State) -> str:
-    """The name of the input that a state comes from."""
-    return str(state.manifest.get("topic", ""))
-
-
-def entity_names(texts: Sequence[str]) -> list[str]:
-    """Entities as scores.csv writes them.
-
-    >>> entity_names(["entity=nyc_taxi", "host=a"])
-    ['nyc_taxi', 'host=a']
-    """
-    return [text.removeprefix(f"{ENTITY}=") for text in texts]
+def split(state: State) -> tuple[State, dict[str, Any]]:
+    """The shard's own part of what `Passage.state` gave, and the rest."""
+    arrays = dict(state.arrays)
+    column = arrays.pop(CARRIED, None)
+    return State(state.manifest, arrays), read_json_column(column) if column is not None else {}

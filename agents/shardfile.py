@@ -74,10 +74,10 @@ def newest(directory: Path, *, key: Secret | None = None) -> dict[str, tuple[Sto
     return found
 
 
-def series_of(state: State) -> int:
-    """How many series a shard's state holds."""
+def names_of(state: State) -> list[str]:
+    """The series of a shard's state, by row."""
     names = state.arrays.get("text.names")
-    return 0 if names is None or not len(names) else names.tobytes().count(b"\n") + 1
+    return [] if names is None or not len(names) else names.tobytes().decode().split("\n")
 
 
 def key_bytes(key: Secret | None) -> bytes | None:

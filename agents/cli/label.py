@@ -26,7 +26,7 @@ _EPILOG = """\
 examples:
   graft label --escalation 4059f1912ffa80ae2b64d1d69dc63656 --answer false_alarm --reason "backup"
   graft label --series 'cpu{host="web-1"}' --from "2026-01-31 10:00" --until "2026-01-31 11:30" --answer incident
-  graft label --state web.state --entity web --answer new_normal
+  graft label --state web.state --series latency --answer new_normal
 """
 
 
@@ -36,12 +36,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     about = parser.add_argument_group("what it is about")
     about.add_argument("--escalation", metavar="ID", help="the escalation that asked")
     about.add_argument("--series", metavar="SERIES", help="as alerts and scores show it")
-    about.add_argument("--entity", metavar="ENTITY", help="as alerts and scores show it")
+    about.add_argument("--target", type=_target, metavar="TOPIC:N", help="the shard (default: looked up in state.dir)")
     about.add_argument("--from", dest="since", metavar="TIME", help="start of the stretch: ISO 8601 or epoch")
     about.add_argument("--until", metavar="TIME", help="end of the stretch")
     answers = ("incident", "expected", "new_normal", "false_alarm", "unsure")
     parser.add_argument("--answer", required=True, choices=answers, metavar="ANSWER", help=", ".join(answers))
-    parser.add_argument("--by", default="", help="who says so")
+    parser.add_argument("--by", default="", help="who says so (default: the user's name)")
     parser.add_argument("--reason", default="", help="why, for those who read it later")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--state", type=Path, metavar="FILE", help="apply it to this state file")
@@ -58,15 +58,20 @@ def main(args: argparse.Namespace, out: Out) -> int:
     from agents.files import moment_ms
 
     settings = settings_of(args)
+    since_ms = moment_ms(args.since) if args.since else None
+    until_ms = moment_ms(args.until) if args.until else None
+    target = args.target
+    if args.series and not (args.escalation or target or args.state or args.state_dir):
+        target = label.target_of(args.series, settings)
     record = label.record(
         answer=args.answer,
         at_ms=int(time.time() * 1000),
         escalation=args.escalation,
         series=args.series,
-        entity=args.entity,
-        from_ms=moment_ms(args.since) if args.since else None,
-        until_ms=moment_ms(args.until) if args.until else None,
-        by=args.by,
+        target=target,
+        from_ms=since_ms,
+        until_ms=until_ms,
+        by=args.by or _user(),
         reason=args.reason,
         environment=settings.environment,
     )
@@ -82,3 +87,19 @@ def main(args: argparse.Namespace, out: Out) -> int:
     out.result({"label": record, "topic": topic})
     out.say(f"label {record['id']} is in {topic}")
     return 0
+
+
+def _user() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+def _target(text: str) -> dict[str, object]:
+    topic, colon, partition = text.rpartition(":")
+    if not (colon and topic and partition.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no shard; write TOPIC:PARTITION, as metrics:0")
+    return {"topic": topic, "partition": int(partition)}

@@ -90,7 +90,7 @@ def load_part(args: argparse.Namespace, settings: Settings, out: Out) -> State:
     else:
         found = {name: state for name, (_, state) in shardfile.newest(args.from_dir, key=settings.state.key).items()}
     if args.part is None and len(found) > 1:
-        name = max(found, key=lambda one: (shardfile.series_of(found[one]), one))
+        name = max(found, key=lambda one: (len(shardfile.names_of(found[one])), one))
         out.note(f"{path} holds {len(found)} shards; taking {name}, the largest. --part names another.")
         return found[name]
     name = args.part or next(iter(found), "")

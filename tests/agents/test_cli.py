@@ -227,7 +227,6 @@ def test_tables_align(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_label_changes_a_state_file(series: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("engine.feedback")
     state = tmp_path / "w.state"
     run("replay", series, "--out", tmp_path / "out", "--state-out", state)
     before = state.read_bytes()
@@ -237,7 +236,8 @@ def test_a_label_changes_a_state_file(series: Path, tmp_path: Path, capsys: pyte
     assert changes["after"]["page_gate"] > changes["before"]["page_gate"]
     assert state.read_bytes() != before
     after = state.read_bytes()
-    assert run("label", "--state", state, "--entity", "nothing", "--answer", "incident") == 2
+    assert run("label", "--state", state, "--series", "nothing", "--answer", "incident") == 2
+    assert "knows nothing of nothing" in capsys.readouterr().err
     assert state.read_bytes() == after
     assert run("replay", series, "--out", tmp_path / "out", "--state-in", state) == 0
 
@@ -248,10 +248,14 @@ def test_a_label_goes_to_the_feedback_topic(
     from confluent_kafka import Consumer, TopicPartition
 
     from agents.embedded import EmbeddedBroker
+    from engine.feedback import order_for
 
     with EmbeddedBroker({"graft.feedback": 1}) as broker:
         monkeypatch.setenv("GRAFT__KAFKA__BOOTSTRAP", broker.bootstrap)
-        assert run("label", "--series", "cpu", "--answer", "expected", "--from", "2026-01-01", "--json") == 0
+        asked = ("label", "--series", "cpu", "--answer", "expected", "--from", "2026-01-01", "--json")
+        assert run(*asked) == 2
+        assert "--target TOPIC:PARTITION" in capsys.readouterr().err
+        assert run(*asked, "--target", "metrics:3", "--by", "ann") == 0
         label = json.loads(capsys.readouterr().out)["label"]
         consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "t", "auto.offset.reset": "earliest"})
         consumer.assign([TopicPartition("graft.feedback", 0, 0)])
@@ -260,6 +264,8 @@ def test_a_label_goes_to_the_feedback_topic(
     assert json.loads(message.value()) == label
     assert message.key() == b"cpu"
     assert label["from_ms"] == 1767225600000
+    assert label["target"] == {"topic": "metrics", "partition": 3}
+    assert order_for(label, None)["because"].startswith("ann answered expected")
 
 
 def test_a_label_that_reaches_no_broker_says_so(
@@ -267,7 +273,7 @@ def test_a_label_that_reaches_no_broker_says_so(
 ) -> None:
     monkeypatch.setenv("GRAFT__KAFKA__BOOTSTRAP", "127.0.0.1:1")
     monkeypatch.setattr("agents.label.FLUSH_S", 0.5)
-    assert run("label", "--series", "cpu", "--answer", "expected") == 3
+    assert run("label", "--escalation", "abc", "--answer", "expected") == 3
     shown = capsys.readouterr()
     assert "The label was not written to graft.feedback at 127.0.0.1:1" in shown.err
     assert len(shown.err.splitlines()) == 1
