@@ -24,10 +24,10 @@ from engine.errors import BadSample
 from engine.series import Kind
 
 # Possessive (++, *+, ?+), so that a hostile line costs linear time.
-_TEXT = rb"(?:[^,= \n\\]|\\[,= ]?+)"
-_HEAD = re.compile(rb"((?:[^, \n\\]|\\[, ]?+)++)((?:," + _TEXT + rb"++=" + _TEXT + rb"*+)*+) ")
+_TEXT = rb"(?:[^,= \n\\]++|\\[,= ]?+)"
+_HEAD = re.compile(rb"((?:[^, \n\\]++|\\[, ]?+)++)((?:," + _TEXT + rb"++=" + _TEXT + rb"*+)*+) ")
 _TAG = re.compile(rb",(" + _TEXT + rb"++)=(" + _TEXT + rb"*+)")
-_FIELD = re.compile(rb"(" + _TEXT + rb'++)=("(?:[^"\\]|\\.)*+"|[^,\s"]++)', re.DOTALL)
+_FIELD = re.compile(rb"(" + _TEXT + rb'++)=("(?:[^"\\]++|\\.)*+"|[^,\s"]++)', re.DOTALL)
 _TIME = re.compile(rb" (-?[0-9]{1,20})[ \r]*+(?=\n|$)")
 _END = re.compile(rb"[ \r]*+(?=\n|$)")
 _FLOAT = re.compile(rb"[-+]?(?:[0-9]++\.?+[0-9]*+|\.[0-9]++)(?:[eE][-+]?[0-9]++)?+")

@@ -13,7 +13,7 @@ import numpy as np
 
 from agents.codecs.columns import FULL, UNKNOWN, Bytes, Job
 from agents.codecs.floats import REFUSED, read_number
-from agents.codecs.scan import FNV_START, find, fit_time, mix, read_json_time, same, skip_blanks
+from agents.codecs.scan import FIRST_DIGEST, find, fit_time, mix, read_json_time, same, skip_blanks
 from engine.kernel import inline, kernel
 
 #: What a hole is: none (the last piece), a value, the time of all values of the object.
@@ -23,7 +23,7 @@ NO_HOLE, VALUE, TIME = 0, 1, 2
 @kernel
 def shape(data: Bytes, at: int, end: int) -> tuple[np.uint64, int]:
     """Hash of one object without its numbers, and the position after it; -1 where it does not end."""
-    digest = FNV_START
+    digest = FIRST_DIGEST
     depth = 0
     while at < end:
         byte = data[at]
@@ -38,6 +38,7 @@ def shape(data: Bytes, at: int, end: int) -> tuple[np.uint64, int]:
                 at += 1
             at += 1
         elif byte == 45 or 48 <= byte <= 57:
+            byte = np.uint8(48)  # any number is the same number
             at += 1
             while at < end and (48 <= data[at] <= 57 or data[at] in (43, 45, 46, 69, 101)):
                 at += 1

@@ -12,7 +12,7 @@ import numpy as np
 
 from agents.codecs.columns import FULL, UNKNOWN, Bytes, Job
 from agents.codecs.floats import INTEGER, REFUSED, read_number
-from agents.codecs.scan import FNV_START, find, fit_time, int_to_ms, mix, read_digits, same, skip_blanks
+from agents.codecs.scan import FIRST_DIGEST, find, fit_time, int_to_ms, mix, read_digits, same, skip_blanks
 from engine.kernel import inline, kernel
 
 _TRUE = np.frombuffer(b"trueTrueTRUE", np.uint8)
@@ -22,7 +22,7 @@ _FALSE = np.frombuffer(b"falseFalseFALSE", np.uint8)
 @kernel
 def head_shape(data: Bytes, at: int, end: int) -> tuple[np.uint64, int]:
     """Hash of a head with the space that ends it, and its length; -1 where there is no such space."""
-    digest = FNV_START
+    digest = FIRST_DIGEST
     start = at
     escaped = False
     while at < end and data[at] != 10:

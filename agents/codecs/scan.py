@@ -11,12 +11,11 @@ import numpy as np
 from agents.codecs.columns import Bytes, Index
 from agents.codecs.floats import FRACTION, read_number
 from agents.codecs.rules import MAX_TS_MS, MICROS_BELOW, MILLIS_BELOW, MIN_TS_MS, SECONDS_BELOW
-from engine.kernel import kernel
+from engine.kernel import inline, kernel
 
-_FNV_PRIME = np.uint64(0x100000001B3)
-FNV_START = np.uint64(0xCBF29CE484222325)
+FIRST_DIGEST = np.uint64(0xCBF29CE484222325)
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
-_U20 = np.uint64(20)
+_U5, _U20 = np.uint64(5), np.uint64(20)
 
 _NO_TIME = -1
 
@@ -31,10 +30,10 @@ def same(a: Bytes, a_at: int, b: Bytes, b_at: int, length: int) -> bool:
     return bool(different == 0)
 
 
-@kernel
+@inline
 def mix(digest: np.uint64, byte: np.uint8) -> np.uint64:
-    """FNV-1a, one byte."""
-    return (digest ^ np.uint64(byte)) * _FNV_PRIME
+    """One byte more in a hash: digest * 33 + byte, in half the time of FNV's multiplication."""
+    return (digest << _U5) + digest + np.uint64(byte)
 
 
 @kernel

@@ -26,6 +26,8 @@ def family(value: bytes) -> str:
     >>> family(b'{"name": "up", "value": 1}'), family(b"cpu,host=a usage=1 1767225600000000000")
     ('json', 'telegraf-influx')
     """
+    if value[:1] in (b"{", b"["):
+        return JSON
     start = 3 if value.startswith(b"\xef\xbb\xbf") else 0
     while start < len(value) and value[start] in _BLANK:
         start += 1
