@@ -63,6 +63,8 @@ def run(
     found, tally = sources(options.inputs), Tally()
     before = _earlier(options)
     prior = _prior(options)
+    if not _is_compiled():
+        note("compiling the models for this machine; a minute at most, and only this once")
     after: dict[str, State] = {}
     with ExitStack() as stack:
         outputs = _open_outputs(options.out, stack)
@@ -100,6 +102,14 @@ def _passage(
         shard.next_offset = 0
     passage = Passage(table, shard, Tuner(), carried=carried, outputs=outputs, tally=tally, level=options.scores)
     return passage, name
+
+
+def _is_compiled() -> bool:
+    """Is the machine code of the models on disk already?"""
+    import numba
+
+    folder = Path(numba.config.CACHE_DIR)
+    return bool(numba.config.CACHE_DIR) and any(folder.rglob("fold.fold-*.nbi"))
 
 
 def _prior(options: Options) -> Any:
