@@ -28,8 +28,6 @@ log = logging.getLogger(__name__)
 
 #: Process -> module. The worker starts last and is stopped first: it only reads what the detector writes.
 PARTS = {"detector": "agents.detector", "worker": "agents.app"}
-#: Options that only the worker has.
-WORKERS = ("--dry-run",)
 #: A child that is told to stop has this long; the detector needs a flush and a checkpoint, a second or two.
 STOP_S = 20.0
 USAGE, OUTSIDE, DEFECT = 2, 3, 70
@@ -173,18 +171,22 @@ class Supervisor:
 
 
 def parts(
-    *, config: Path | None, only: str | None, extra: Sequence[str], env: Mapping[str, str], budget: Budget | None = None
+    *,
+    config: Path | None,
+    only: str | None,
+    extra: Mapping[str, Sequence[str]],
+    env: Mapping[str, str],
+    budget: Budget | None = None,
 ) -> list[Part]:
-    """The processes of one `graft run`."""
+    """The processes of one `graft run`. extra: arguments by part."""
     if only is not None and only not in PARTS:
         raise ConfigError(f"--only is {only!r}; it must be one of {', '.join(PARTS)}.")
-    found = []
-    for name, module in PARTS.items():
-        own = [one for one in extra if name == "worker" or one not in WORKERS]
-        command = [sys.executable, "-m", module, *(["-c", str(config)] if config else []), *own]
-        if only in (None, name):
-            found.append(Part(name, command, env, budget or Budget()))
-    return found
+    common = ["-c", str(config)] if config else []
+    return [
+        Part(name, [sys.executable, "-m", module, *common, *extra.get(name, [])], env, budget or Budget())
+        for name, module in PARTS.items()
+        if only in (None, name)
+    ]
 
 
 def _as_child(parent: int) -> None:

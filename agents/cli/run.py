@@ -32,6 +32,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.description, parser.epilog = _DESCRIPTION, _EPILOG
     parser.add_argument("--only", choices=("detector", "worker"), help="run one of the two processes")
     parser.add_argument("--dry-run", action="store_true", help="print what would be sent to incident tools")
+    parser.add_argument(
+        "--start",
+        choices=("earliest", "latest"),
+        default="earliest",
+        help="where a partition without a checkpoint begins: at the oldest record, from which the models learn the "
+        "history (default), or at the newest",
+    )
     parser.add_argument("--log", choices=("auto", "text", "json"), default="auto", help="format of the logs")
     add_config(parser)
 
@@ -48,6 +55,7 @@ def main(args: argparse.Namespace, out: Out) -> int:
     path = (args.config or Path(USUAL_CONFIG)).resolve()
     topics = ", ".join(one.topic for one in settings.inputs)
     out.note(f"watching {topics} at {settings.kafka.bootstrap}; state in {Path(settings.state.dir).resolve()}")
-    extra = ["--dry-run"] if args.dry_run else []
+    worker = [*(["--dry-run"] if args.dry_run else []), "--log", args.log]
+    extra = {"detector": ["--start", args.start], "worker": worker}
     found = supervisor.parts(config=path, only=args.only, extra=extra, env=os.environ)
     return supervisor.Supervisor(found).run()

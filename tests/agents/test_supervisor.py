@@ -117,9 +117,9 @@ def test_waits_double_up_to_a_limit_and_old_crashes_are_forgotten() -> None:
 
 
 def test_the_parts_of_a_run() -> None:
-    found = parts(config=Path("g.toml"), only=None, extra=["--dry-run"], env={})
+    found = parts(config=Path("g.toml"), only=None, extra={"worker": ["--dry-run"]}, env={})
     assert [part.name for part in found] == ["detector", "worker"]
     assert found[0]._command[1:] == ["-m", "agents.detector", "-c", "g.toml"]
     assert found[1]._command[1:] == ["-m", "agents.app", "-c", "g.toml", "--dry-run"]
     with pytest.raises(ConfigError, match="--only is 'both'"):
-        parts(config=None, only="both", extra=[], env={})
+        parts(config=None, only="both", extra={}, env={})
