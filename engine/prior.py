@@ -1,10 +1,12 @@
 """Prior: what a source environment lends to series that a shard sees for the first time.
 
-Owns the lendable half of a distilled snapshot, by metric class, and the act of seeding a row with it. A level is
-never lent: it is the target's own from the first sample on. Matching, planning and reporting are in `transfer/`.
+Owns the lendable part of a distilled snapshot, by metric class of the target, with the strength of each component in
+pseudo-samples, and the act of seeding a row with it. A level is never lent: it is the target's own from the first
+sample on. Matching, planning and reporting are in `transfer/`, which also makes the arrays that this file reads.
 
 Not obvious: the prior is part of the state. A shard that is restored after a crash must lend the same things to
-series that appear later, or the state would no longer be the fold of its log.
+series that appear later, or the state would no longer be the fold of its log. Hence a prior is never changed, one
+may serve many shards, and what was lent is read from the columns of the roster, not counted here.
 """
 
 from __future__ import annotations
@@ -15,19 +17,42 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.columns import Array
-from engine.components import level, season
+from engine.components import block, entity, level, season, tail
+from engine.errors import SnapshotError
+from engine.series import Kind
 
 if TYPE_CHECKING:
     from engine.roster import Roster
 
+#: What a prior holds per metric class, per pair of classes, and once; with the dtype of each.
+PER_CLASS = {
+    "kind": np.uint8, "ratio": np.float32, "far": np.float32, "shape": np.float32, "visits": np.float32,
+    "sigma": np.float32, "tail": np.float32, "own": np.float32, "own_residual": np.float32, "sigmas": np.float32,
+}  # fmt: skip
+PER_PAIR = {"lagged": np.float32, "residual": np.float32}
+#: Strengths in pseudo-samples, one row a class; a class of strength 0 everywhere is as good as cold.
+STRENGTHS = ("scale", "season", "level", "structure", "tail")
+SCALE, SEASON, LEVEL, STRUCTURE, TAIL = range(len(STRENGTHS))
+#: Strengths of an entity: of its histograms; ticks that its joint model counts as learned; ticks of its age.
+ENTITY_STRENGTHS = ("channels", "ticks", "age")
+CHANNELS, TICKS, AGE = range(len(ENTITY_STRENGTHS))
+#: An entity borrows what belongs to it as a whole when at least this share of its metrics does.
+MAJORITY = 0.5
+
 
 class Prior:
-    """Metric classes of a source. arrays: see `transfer/distil`, which makes them."""
+    """Metric classes that something is lent to. arrays: see `transfer/lend`, which makes them."""
 
     def __init__(self, arrays: Mapping[str, Array]) -> None:
         self._arrays = dict(arrays)
-        names = self._arrays["classes"].tobytes().decode().split("\n")
+        try:
+            text = self._arrays["classes"].tobytes().decode()
+            names = text.split("\n") if text else []
+            self._check(len(names))
+        except (KeyError, UnicodeDecodeError) as error:
+            raise SnapshotError(f"the prior in this state lacks {error}; cut the source snapshot again") from error
         self._class = {name: k for k, name in enumerate(names)}
+        self._pair = {(int(i), int(j)): at for at, (i, j) in enumerate(self._arrays["pairs"])}
         self.seeded = 0
 
     @staticmethod
@@ -40,18 +65,122 @@ class Prior:
         return dict(self._arrays)
 
     def summary(self) -> dict[str, Any]:
-        """For people and manifests."""
-        return {"classes": list(self._class)}
+        """For people and manifests: the classes, and the pseudo-samples of each component."""
+        strength = self._arrays["strength"]
+        return {
+            "classes": {
+                name: dict(zip(STRENGTHS, map(float, strength[k]), strict=True)) for name, k in self._class.items()
+            },
+            "entity": dict(zip(ENTITY_STRENGTHS, map(float, self._arrays["entity_strength"]), strict=True)),
+        }
 
-    def lend(self, roster: Roster, row: int, entity: int, name: str) -> bool:
-        """Seed a fresh row if its metric class is known; False: it stays cold."""
-        k = self._class.get(name)
-        if k is None:
-            return False
+    def lend(self, roster: Roster, row: int, entity_row: int, name: str) -> bool:
+        """Seed a fresh row if its metric class is known and means the same; False: it stays cold."""
+        k = self._class.get(name, -1)
+        is_lent = k >= 0 and self._arrays["strength"][k].max() > 0 and self._agree_on_kind(roster, row, k)
+        if is_lent:
+            self._seed_series(roster, row, k)
+            self._seed_structure(roster, row, k)
+            self.seeded += 1
+        if is_lent or self._share_of(roster, entity_row) > 0:
+            self._seed_entity(roster, row, entity_row)
+        return is_lent
+
+    def seeded_in(self, roster: Roster) -> int:
+        """Series of a shard that were seeded; right after a restore as well."""
+        return sum(self._is_seeded(roster, row) for row in range(len(roster.names)))
+
+    def borrowed(self, roster: Roster, row: int) -> dict[str, float]:
+        """Share n0 / (n0 + n) of each component that still comes from the seed; empty for a series that began cold."""
+        if not self._is_seeded(roster, row):
+            return {}
+        k = self._class[roster.classes[row]]
+        lent = self._arrays["strength"][k].astype(np.float64)
+        visits = np.minimum(self._arrays["visits"][k], lent[SEASON])
+        now = roster.rows.season.visits[:, row].astype(np.float64)
+        part, j = self._place(roster, row)
+        shares = {
+            "scale": lent[SCALE] / (lent[SCALE] + float(roster.rows.level.count[row])),
+            "season": float(visits.sum() / max(now.sum(), visits.sum(), 1.0)),
+            "structure": lent[STRUCTURE] / max(float(part["vectors"][block.SEEN, j]), lent[STRUCTURE], 1.0),
+            "tail": lent[TAIL] / max(float(roster.rows.shown.mass[row]), lent[TAIL], 1.0),
+        }
+        return {name: round(share, 4) for name, share in shares.items() if share > 0.0}
+
+    def _check(self, count: int) -> None:
         a = self._arrays
-        level.seed(roster.rows.level, row, ratio=float(a["ratio"][k]), far=float(a["far"][k]), rows=float(a["rows"][k]))
-        season.seed(
-            roster.rows.season, row, shape=a["shape"][k], visits=int(a["visits"][k]), sigma=float(a["sigma"][k]), rows=0.0
-        )
-        self.seeded += 1
-        return True
+        wrong = [name for name in PER_CLASS if len(a[name]) != count]
+        wrong += [name for name in PER_PAIR if len(a[name]) != len(a["pairs"])]
+        if wrong or a["strength"].shape != (count, len(STRENGTHS)):
+            raise SnapshotError(f"the prior in this state does not fit together ({', '.join(wrong)}); use an older one")
+
+    def _agree_on_kind(self, roster: Roster, row: int, k: int) -> bool:
+        """A gauge borrows from a gauge; a series of unknown kind takes the source's word for it."""
+        theirs, kinds = int(self._arrays["kind"][k]), roster.rows.recipe.kind
+        if theirs == Kind.COUNTER and kinds[row] == Kind.UNKNOWN:
+            kinds[row] = Kind.COUNTER
+        return (theirs == Kind.COUNTER) == (int(kinds[row]) == Kind.COUNTER)
+
+    def _seed_series(self, roster: Roster, row: int, k: int) -> None:
+        a, rows, lent = self._arrays, roster.rows, self._arrays["strength"][k]
+        if lent[SCALE] > 0:
+            far = float(a["far"][k])
+            level.seed(rows.level, row, ratio=float(a["ratio"][k]), far=far, rows=float(lent[SCALE]))
+        if lent[SEASON] > 0:
+            visits = np.minimum(a["visits"][k], lent[SEASON])
+            shape = np.where(visits > 0, a["shape"][k], 0.0)
+            sigma = float(a["sigma"][k])
+            season.seed(rows.season, row, shape=shape, visits=visits, sigma=sigma, rows=float(lent[LEVEL]))
+        if lent[TAIL] > 0 and a["tail"][k].sum() > 0:
+            rows.shown.counts[row] = tail.merge(a["tail"][k], float(lent[TAIL]))
+            rows.shown.mass[row] = lent[TAIL]
+
+    def _seed_structure(self, roster: Roster, row: int, k: int) -> None:
+        """The metric's own past and what it has to do with those metrics of its block that borrow as well."""
+        a = self._arrays
+        if a["strength"][k, STRUCTURE] <= 0:
+            return
+        part, j = self._place(roster, row)
+        block.seed_metric(part, j, a["sigmas"][k], float(a["strength"][k, STRUCTURE]))
+        block.seed(part, j, j, a["own"][k], float(a["own_residual"][k]))
+        b = int(roster.rows.link.block[row])
+        for i in range(j):
+            other = self._class.get(roster.classes[int(roster.block.member[b, i])], -1)
+            for x, y, p in ((i, j, self._pair.get((other, k))), (j, i, self._pair.get((k, other)))):
+                if p is not None:
+                    block.seed(part, x, y, a["lagged"][p], float(a["residual"][p]))
+
+    def _seed_entity(self, roster: Roster, row: int, e: int) -> None:
+        """What an entity borrows as a whole, set anew at each of its first series, while it has closed no tick."""
+        if roster.ents.open.number[e] > 0:
+            return
+        b = int(roster.rows.link.block[row])
+        share, strength = self._share_of(roster, e), self._arrays["entity_strength"]
+        if strength[TICKS] > 0:
+            roster.block.ticks[b] = np.floor(float(strength[TICKS]) * share)
+            # The joint model is solved at the end of the first tick, from what was lent.
+            roster.block.solve_at[b] = roster.block.ticks[b] + 1.0
+        if share >= MAJORITY and strength[CHANNELS] > 0:
+            shares, rows = self._arrays["channels"], float(strength[CHANNELS])
+            entity.seed(roster.ents.entity, e, shares=shares, rows=rows)
+            roster.ents.entity.ticks[e] = float(strength[AGE])
+
+    def _share_of(self, roster: Roster, e: int) -> float:
+        """Share of an entity's metrics that borrow the joint structure."""
+        members = [int(row) for b in roster.blocks_of(e) for row in roster.block.member[b, : roster.block.width[b]]]
+        strength = self._arrays["strength"]
+        lent = [row for row in members if self._is_seeded(roster, row) and strength[self._of(roster, row), STRUCTURE] > 0]
+        return len(lent) / max(len(members), 1)
+
+    def _is_seeded(self, roster: Roster, row: int) -> bool:
+        k = self._of(roster, row)
+        if k < 0 or not self._arrays["strength"][k].max() > 0:
+            return False
+        return bool((self._arrays["kind"][k] == Kind.COUNTER) == (roster.rows.recipe.kind[row] == Kind.COUNTER))
+
+    def _of(self, roster: Roster, row: int) -> int:
+        return self._class.get(roster.classes[row], -1)
+
+    def _place(self, roster: Roster, row: int) -> tuple[dict[str, Array], int]:
+        b, j = int(roster.rows.link.block[row]), int(roster.rows.link.slot[row])
+        return block.sections(roster.pool, int(roster.block.start[b]), int(roster.block.capacity[b])), j

@@ -118,3 +118,32 @@ def grown(kept: Array, old_capacity: int, capacity: int) -> Array:
         part = tuple(slice(0, min(a, b)) for a, b in zip(array.shape, target[name].shape, strict=True))
         target[name][part] = array[part]
     return larger
+
+
+#: Lags that a source keeps of each pair of metrics: as many as the smallest block looks back.
+MOST_LAGS = 20
+
+
+def distil(part: dict[str, Array], i: int, j: int) -> tuple[Array, float]:
+    """What metrics i and j of a block have to do with each other, in sd: no level, no unit.
+
+    float64 (21,), E z_i(t) z_j(t - k) for k = 0..20, NaN beyond the lags that the block keeps; and the covariance of
+    their scaled forecast residuals. part: from `sections`.
+    """
+    kept = part["covariance"][i, :, j].astype(np.float64)
+    lagged = np.full(MOST_LAGS + 1, np.nan)
+    lagged[: len(kept)] = kept
+    return lagged, float(part["residual"][i, j])
+
+
+def seed(part: dict[str, Array], i: int, j: int, lagged: Array, residual: float) -> None:
+    """Start a pair of fresh metrics from a source's lag covariances. part: from `sections`, written in place."""
+    into = part["covariance"]
+    into[i, :, j] = lagged[: into.shape[1]]
+    part["residual"][i, j] = residual
+
+
+def seed_metric(part: dict[str, Array], j: int, sigmas: Array, rows: float) -> None:
+    """Start a fresh metric's residual sizes (E, X, G), and let its covariances weigh as much as `rows` ticks."""
+    part["vectors"][[SIGMA_E, SIGMA_X, SIGMA_G], j] = sigmas
+    part["vectors"][SEEN, j] = rows

@@ -26,7 +26,7 @@ NAMES = ("forecast", "structure", "season", "distance", "residual-distance", "dr
 SEVERE, URGENT = 6, 7
 #: Histograms of an entity: the six channels, the smoothed severity evidence, the relative page evidence.
 HISTOGRAMS = 8
-FACTORY_ROWS = 3000.0
+FACTORY_ROWS = 1000.0
 #: A channel's high mark, for pages: its 99 % quantile.
 CHANNEL_SHARE = 0.01
 REFRESH = 16
@@ -36,8 +36,8 @@ SEVERITY_MOST, PAGE_MOST = 40.0, 10.0
 #: Ticks before an entity may page at all: two solves of the joint model.
 SILENT = 48.0
 #: A page usually exceeds its threshold for two ticks in a row; the budget is one of episodes.
-EPISODE_TICKS = 2.0
-CONTROL_GAIN = 0.7
+EPISODE_TICKS = 1.0
+CONTROL_GAIN = 0.08
 
 
 class Entity(NamedTuple):
@@ -65,14 +65,14 @@ class Entity(NamedTuple):
 
 # ln(evidence) on normal data of many entities: centre, spread of the body, slope of the tail; one row a histogram.
 FACTORY = (
-    (-0.25, 0.45, 0.35),
-    (-0.25, 0.45, 0.35),
-    (-0.30, 0.50, 0.35),
-    (-0.15, 0.50, 0.40),
-    (-0.15, 0.50, 0.40),
-    (-0.30, 0.50, 0.35),
-    (0.10, 0.35, 0.35),
-    (-0.55, 0.25, 0.30),
+    (-1.30, 0.50, 0.35),
+    (-1.45, 0.40, 0.35),
+    (-1.30, 0.50, 0.35),
+    (-0.70, 0.40, 0.45),
+    (-0.65, 0.45, 0.40),
+    (-1.50, 0.50, 0.35),
+    (0.20, 0.50, 0.35),
+    (-1.75, 0.36, 0.25),
 )
 
 
@@ -199,4 +199,17 @@ def account(entity: Entity, row: int, pages: float, per_day: float) -> None:
     """
     rate = EPISODE_TICKS * tick_rate(entity, row, per_day)
     moved = float(entity.control[row]) + CONTROL_GAIN * (pages - rate)
-    entity.control[row] = np.float32(min(max(moved, -0.3), 2.0))
+    entity.control[row] = np.float32(min(max(moved, -0.5), 0.8))
+
+
+def distil(entity: Entity, row: int) -> Array:
+    """float64 (8, 96): the entity's own share of its histograms, each of sum 1; what the factory gave is taken out."""
+    counts, given = entity.counts[row].astype(np.float64), factory().astype(np.float64)
+    return np.stack([tail.distil(own, start) for own, start in zip(counts, given, strict=True)])
+
+
+def seed(entity: Entity, row: int, *, shares: Array, rows: float) -> None:
+    """Start a fresh entity's histograms from a source's, as if `rows` ticks had been counted. shares: (8, 96)."""
+    for k in range(HISTOGRAMS):
+        entity.counts[row, k] = tail.merge(shares[k], rows)
+        entity.mass[row, k], entity.unit[row, k] = rows, 1.0

@@ -11,7 +11,7 @@ the same time yesterday. That was measured to be better than a slower profile, f
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -83,16 +83,20 @@ def learn(season: Season, row: int, slot: int, residual: float, step_ms: float) 
     season.count[row] = np.float32(min(count + 1.0, 1e6))
 
 
-def distil(season: Season, row: int) -> dict[str, object]:
+def distil(season: Season, row: int) -> dict[str, Any]:
     """The centred shape in sd, with the visits behind it: no level, no unit."""
     profile = season.profile[:, row].astype(np.float64)
-    seen = season.visits[:, row] > 0
+    visits = season.visits[:, row].astype(np.float64)
+    seen = visits > 0
     centre = profile[seen].mean() if seen.any() else 0.0
-    return {"shape": np.where(seen, profile - centre, 0.0), "seen": seen, "sigma": float(season.sigma[row])}
+    return {"shape": np.where(seen, profile - centre, 0.0), "visits": visits, "sigma": float(season.sigma[row])}
 
 
-def seed(season: Season, row: int, *, shape: Array, visits: int, sigma: float, rows: float) -> None:
-    """Start from a source's shape as if each slot had been visited `visits` times."""
+def seed(season: Season, row: int, *, shape: Array, visits: Array, sigma: float, rows: float) -> None:
+    """Start from a source's shape as if each slot had been visited `visits` times; 0 where the source never was.
+
+    rows: samples that the size of the residual counts for; the level of the season moves by 1 / rows at first, too.
+    """
     season.profile[:, row] = shape
     season.visits[:, row] = visits
     season.sigma[row] = sigma

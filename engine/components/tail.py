@@ -23,6 +23,7 @@ RATE = 2e-5
 MOST = 12.0
 #: Slopes of the tail, in ln(evidence): thinner than .05 is a constant, fatter than 2 is no tail at all.
 THINNEST, FATTEST = 0.05, 2.0
+SLOPE = 0.8
 
 
 @kernel
@@ -59,17 +60,10 @@ def read(counts: Array, mass: Array, index: int, top: float) -> tuple[float, flo
     if total <= 0.0:
         return np.nan, np.nan, np.nan, np.nan, THINNEST
     row, above, k = counts[index], 0.0, BINS
-    excess = 0.0
     while k > 0 and above < top * total:
         k -= 1
-        weight = float(row[k])
-        above += weight
-        excess += weight * (k + 0.5)
-    high, last = _place(row, k, above, top * total), float(row[min(k, BINS - 1)])
-    beyond = above - last
-    beta = THINNEST
-    if beyond > 0.0:
-        beta = LOW + WIDTH * (excess - last * (k + 0.5)) / beyond - high
+        above += float(row[k])
+    high = _place(row, k, above, top * total)
     while k > 0 and above < 0.05 * total:
         k -= 1
         above += float(row[k])
@@ -81,6 +75,7 @@ def read(counts: Array, mass: Array, index: int, top: float) -> tuple[float, flo
     while k > 0 and above < 0.5 * total:
         k -= 1
         above += float(row[k])
+    beta = SLOPE * (rare - upper) / np.log(4.0)
     return _place(row, k, above, 0.5 * total), upper, rare, high, min(max(beta, THINNEST), FATTEST)
 
 
@@ -117,3 +112,15 @@ def merge(counts: Array, weight: float) -> Array:
     """A histogram scaled to a total of `weight` entries; zeros where it was empty."""
     total = float(counts.sum())
     return counts * (weight / total) if total > 0 else counts * 0.0
+
+
+def distil(counts: Array, factory: Array) -> Array:
+    """A histogram's own entries as shares of sum 1. factory: the counts that it started with, at unit 1.
+
+    Once the counts were scaled down, the factory's part is a thousandth and no longer worth taking out; and where
+    little of its own is left, all of it is taken as it is.
+    """
+    own = np.maximum(counts - factory, 0.0) if np.all(counts >= 0.999 * factory) else counts
+    if own.sum() < 0.1 * factory.sum():
+        own = counts
+    return np.asarray(merge(own, 1.0))

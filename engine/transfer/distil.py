@@ -1,0 +1,184 @@
+"""Distil: from a shard's checkpoint to a source snapshot, which holds what is general of an environment.
+
+Owns the layout of a source snapshot: per metric class its fingerprint with spread, scale ratio, novelty, shape of a
+day, tail and residual sizes; per pair of classes that share an entity their lag covariances; per environment the
+histograms of an entity. It never holds a raw sample, an absolute level, a label value or the name of an entity.
+
+Not obvious: everything is pooled in order of names with fixed operations, so a state distilled twice gives the same
+bytes. And a class with several series in one entity (one a processor) has two kinds of covariance: `own`, of a series
+with itself, and a pair of the class with itself, of two of its series.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from engine.columns import Array
+from engine.components import block, entity, tail
+from engine.config import ENGINE_VERSION, EngineConfig
+from engine.errors import ConfigError
+from engine.roster import Roster
+from engine.snapshot import State
+from engine.state import SERIES_ROWS
+from engine.transfer import fingerprint, health
+from engine.transfer.fingerprint import LOG_FAR, LOG_RATIO, LOG_SIGMA, Looks
+
+SCHEMA = "graft.source/1"
+#: Entities whose covariances are pooled; of more, so many at even distances. Their mean moves little beyond.
+MOST_ENTITIES = 300
+#: Ticks after which an entity's histograms and covariances say more about it than about its start.
+GROWN_TICKS = 500.0
+
+
+def distil(state: State) -> State:
+    """The source snapshot of a checkpoint; ConfigError if it is none or its environment is not healthy."""
+    if state.manifest.get("kind") != "checkpoint" or "text.names" not in state.arrays:
+        raise ConfigError(
+            f"a snapshot of kind {state.manifest.get('kind')!r} was given to distil; wanted the checkpoint of one shard."
+        )
+    roster = Roster.restore(state.arrays, EngineConfig())
+    measured = health.measure(roster, state.manifest)
+    health.check(measured)
+    looks = fingerprint.of_rows(roster)
+    classes = fingerprint.by_class(looks)
+    arrays = _class_arrays(roster, looks, classes) | _pair_arrays(roster, classes) | _entity_arrays(roster)
+    return State(_manifest(state, measured, classes), {name: _plain(array) for name, array in arrays.items()})
+
+
+def _manifest(state: State, measured: dict[str, float], classes: Looks) -> dict[str, Any]:
+    made_of = {key: state.manifest.get(key) for key in ("topic", "partition", "next_offset", "config")}
+    return {
+        "kind": "source",
+        "schema": SCHEMA,
+        "environment": state.manifest.get("environment"),
+        "engine": ENGINE_VERSION,
+        "health": measured,
+        "lineage": [made_of],
+        "class_count": len(classes.names),
+        "features": list(fingerprint.FEATURES),
+    }
+
+
+def _plain(array: Array) -> Array:
+    """Little numbers in little room: nothing here is known to more than seven digits."""
+    return np.ascontiguousarray(array, np.float32) if array.dtype == np.float64 else np.ascontiguousarray(array)
+
+
+def _class_arrays(roster: Roster, looks: Looks, classes: Looks) -> dict[str, Array]:
+    members = [_grown_rows(looks, name) for name in classes.names]
+    own = [_own(roster, rows) for rows in members]
+    features = classes.features
+    return {
+        "classes": np.frombuffer("\n".join(classes.names).encode(), np.uint8).copy(),
+        "series": classes.series,
+        "count": classes.count,
+        "features": features,
+        "low": classes.low,
+        "high": classes.high,
+        "step_ms": classes.step_ms,
+        "kind": classes.kind,
+        "ratio": np.exp(features[:, LOG_RATIO]),
+        "far": np.maximum(np.exp(features[:, LOG_FAR]) - 1e-4, 0.0),
+        "sigma": np.exp(features[:, LOG_SIGMA]),
+        "shape": classes.shape,
+        "visits": classes.visits,
+        "tail": np.array([_tail(roster, rows) for rows in members]).reshape(-1, tail.BINS),
+        "own": np.array([part.lagged for part in own]).reshape(-1, block.MOST_LAGS + 1),
+        "own_residual": np.array([part.residual for part in own], np.float64),
+        "sigmas": np.array([part.sigmas for part in own]).reshape(-1, 3),
+    }
+
+
+def _grown_rows(looks: Looks, name: str) -> list[int]:
+    """The series behind a class, as `by_class` takes them, at most MOST_ENTITIES."""
+    grown = (looks.count >= fingerprint.YOUNGEST) & np.isfinite(looks.features).all(axis=1)
+    found = [row for row, of in enumerate(looks.names) if of == name and grown[row]]
+    return _thinned(found)
+
+
+def _thinned(rows: list[int]) -> list[int]:
+    if len(rows) <= MOST_ENTITIES:
+        return rows
+    return [rows[at] for at in np.linspace(0, len(rows) - 1, MOST_ENTITIES).astype(int)]
+
+
+def _tail(roster: Roster, rows: list[int]) -> Array:
+    shown, factory = roster.rows.shown, entity.factory()[entity.SEVERE].astype(np.float64) * (SERIES_ROWS / entity.FACTORY_ROWS)
+    parts = [tail.distil(shown.counts[row].astype(np.float64), factory) for row in rows]
+    return np.mean(parts, axis=0)
+
+
+class _Own(NamedTuple):
+    lagged: Array
+    residual: float
+    sigmas: Array
+
+
+def _own(roster: Roster, rows: list[int]) -> _Own:
+    lagged, residual, sigmas = [], [], []
+    for row in rows:
+        part, j = _part(roster, int(roster.rows.link.block[row])), int(roster.rows.link.slot[row])
+        covariance, left = block.distil(part, j, j)
+        lagged.append(covariance)
+        residual.append(left)
+        sigmas.append(part["vectors"][[block.SIGMA_E, block.SIGMA_X, block.SIGMA_G], j].astype(np.float64))
+    return _Own(_extended(_mean_known(np.array(lagged))), float(np.mean(residual)), np.mean(sigmas, axis=0))
+
+
+def _part(roster: Roster, b: int) -> dict[str, Array]:
+    return block.sections(roster.pool, int(roster.block.start[b]), int(roster.block.capacity[b]))
+
+
+def _pair_arrays(roster: Roster, classes: Looks) -> dict[str, Array]:
+    """pairs (p, 2): classes i, j; lagged (p, 21): E z_i(t) z_j(t - k); residual (p,); support (p,): blocks behind it."""
+    at = {name: k for k, name in enumerate(classes.names)}
+    grown = np.flatnonzero(roster.block.ticks[: roster.block_count] >= GROWN_TICKS)
+    sums: dict[tuple[int, int], list[tuple[Array, float]]] = {}
+    for b in _thinned(grown.tolist()):
+        part, width = _part(roster, b), int(roster.block.width[b])
+        kinds = [at.get(roster.classes[int(row)], -1) for row in roster.block.member[b, :width]]
+        for i, j in np.ndindex(width, width):
+            if i != j and kinds[i] >= 0 and kinds[j] >= 0:
+                sums.setdefault((kinds[i], kinds[j]), []).append(block.distil(part, i, j))
+    pairs = sorted(sums)
+    lagged = [_extended(_mean_known(np.array([one for one, _ in sums[pair]]))) for pair in pairs]
+    residual = [float(np.mean([left for _, left in sums[pair]])) for pair in pairs]
+    return {
+        "pairs": np.array(pairs, np.int32).reshape(-1, 2),
+        "lagged": np.array(lagged).reshape(-1, block.MOST_LAGS + 1),
+        "residual": np.array(residual, np.float64),
+        "support": np.array([len(sums[pair]) for pair in pairs], np.int32),
+    }
+
+
+def _mean_known(rows: Array) -> Array:
+    """Mean over rows of what is not NaN; NaN where nothing is known."""
+    known = np.isfinite(rows)
+    total = np.where(known, rows, 0.0).sum(axis=0)
+    count = known.sum(axis=0)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def _extended(lagged: Array) -> Array:
+    """Covariances at lags that no source block kept go on falling as they fell last, so that any block can use them."""
+    longer = lagged.copy()
+    for k in range(1, len(longer)):
+        if not np.isfinite(longer[k]):
+            before = longer[k - 2] if k > 1 else longer[k - 1]
+            falls = longer[k - 1] / before if before * longer[k - 1] > 0 else 0.0
+            longer[k] = longer[k - 1] * min(falls, 0.98)
+    return longer
+
+
+def _entity_arrays(roster: Roster) -> dict[str, Array]:
+    """channels (8, 96): mean histogram of the grown entities, each of sum 1; control (1,): their page correction."""
+    grown = np.flatnonzero(roster.ents.entity.ticks[: len(roster.entities)] >= GROWN_TICKS).tolist()
+    own = [entity.distil(roster.ents.entity, e) for e in _thinned(grown)]
+    control = roster.ents.entity.control[grown].astype(np.float64)
+    return {
+        "channels": np.mean(own, axis=0) if own else np.zeros((entity.HISTOGRAMS, tail.BINS)),
+        "control": np.array([np.median(control) if len(control) else 0.0]),
+        "entities": np.array([len(grown)], np.int64),
+    }
