@@ -13,22 +13,33 @@ import numpy as np
 
 from agents.codecs.columns import FULL, UNKNOWN, Bytes, Job
 from agents.codecs.floats import REFUSED, read_number
-from agents.codecs.scan import FIRST_DIGEST, find, fit_time, mix, read_json_time, same, skip_blanks
+from agents.codecs.scan import (
+    FIRST_DIGEST,
+    find,
+    fit_time,
+    mix,
+    read_json_time,
+    read_text_time,
+    same,
+    skip_blanks,
+    skip_time,
+)
 from engine.kernel import inline, kernel
 
-#: What a hole is: none (the last piece), a value, the time of all values of the object.
-NO_HOLE, VALUE, TIME = 0, 1, 2
+#: What a hole is: none (the last piece), a value, the time of all values of the object, bare or in quotes.
+NO_HOLE, VALUE, TIME, TEXT_TIME = 0, 1, 2, 3
 
 
 @kernel
 def shape(data: Bytes, at: int, end: int) -> tuple[np.uint64, int]:
-    """Hash of one object without its numbers, and the position after it; -1 where it does not end."""
+    """Hash of one object but for its numbers and times, and the position after it; -1 where it does not end."""
     digest = FIRST_DIGEST
     depth = 0
     while at < end:
         byte = data[at]
         if byte == 34:
             at += 1
+            at = skip_time(data, at, end)
             while at < end and data[at] != 34:
                 if data[at] == 92:
                     at += 1
@@ -74,6 +85,9 @@ def match(job: Job, at: int, end: int, index: int, entry: int, pos: int) -> int:
             pos += 1
         elif piece[k, 2] == TIME:
             ts_ms, at = read_json_time(data, at, end)
+            timed = True
+        elif piece[k, 2] == TEXT_TIME:
+            ts_ms, at = read_text_time(data, at, end)
             timed = True
     if not fit_time(ts_ms, job.own_ms[index] if timed else -1, job.bounds.future_ms):
         return -1

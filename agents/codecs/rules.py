@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from engine.errors import BadSample
@@ -36,6 +36,9 @@ MAX_LABELS = 64
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 #: Would let one identity's text be another's: `a{b="c"}` as a bare name.
 _AMBIGUOUS = re.compile(r'["{}]')
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 
 AppendTime = Callable[[int], int]
 
@@ -103,7 +106,7 @@ def check_value(value: object, limits: Limits) -> float:
 def to_ms(raw: object) -> int:
     """Epoch milliseconds from a number (unit by magnitude) or an ISO 8601 text.
 
-    Finer integers are cut to the millisecond, fractions are rounded.
+    Finer integers and texts are cut to the millisecond, fractions of numbers are rounded.
 
     >>> to_ms(1767225600), to_ms(1767225600000123456), to_ms(1767225600.5), to_ms("2026-01-01T00:00:00Z")
     (1767225600000, 1767225600000, 1767225600500, 1767225600000)
@@ -144,7 +147,7 @@ def _text_to_ms(raw: str) -> int:
         when = datetime.fromisoformat(raw)
         if when.tzinfo is None:
             when = when.replace(tzinfo=UTC)
-        return round(when.timestamp() * 1000)
+        return (when - _EPOCH) // _MILLISECOND
     except (ValueError, OverflowError):
         raise BadSample("time_type", f"timestamp text {short(raw)} is not ISO 8601") from None
 

@@ -18,6 +18,7 @@ _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 _U5, _U20 = np.uint64(5), np.uint64(20)
 
 _NO_TIME = -1
+_DAYS = np.array([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
 
 
 @kernel
@@ -118,6 +119,71 @@ def read_json_time(data: Bytes, at: int, end: int) -> tuple[int, int]:
     if value < MICROS_BELOW:
         return int(np.rint(value / 1000.0)), after
     return (int(np.rint(value / 1_000_000.0)) if value < 9e18 else _NO_TIME), after
+
+
+@inline
+def _two(data: Bytes, at: int) -> int:
+    """Two digits as a number; at least 1,000 too small where one of them is none."""
+    high, low = np.int64(data[at]) - 48, np.int64(data[at + 1]) - 48
+    return int(high * 10 + low) if 0 <= high <= 9 and 0 <= low <= 9 else -1000
+
+
+@inline
+def looks_like_time(data: Bytes, at: int, end: int) -> bool:
+    """Whether a text may be a date and a time: dddd-dd-dd?dd:dd:dd, by its punctuation."""
+    if end - at < 20 or data[at + 4] != 45 or data[at + 7] != 45:
+        return False
+    return bool(data[at + 13] == 58 and data[at + 16] == 58 and 48 <= data[at] <= 57)
+
+
+@inline
+def skip_time(data: Bytes, at: int, end: int) -> int:
+    """The end of a text that looks like a time; at itself for other texts."""
+    if looks_like_time(data, at, end):
+        while at < end and data[at] != 34 and data[at] != 92:
+            at += 1
+    return at
+
+
+@kernel
+def read_text_time(data: Bytes, at: int, end: int) -> tuple[int, int]:
+    """A time as ISO 8601 spells it in full: epoch ms, cut, and the position after it; -1 ms on any doubt.
+
+    Years 2000 to 2099, T or a blank, up to 9 digits of fraction, Z, +hh:mm or nothing, which is UTC.
+    """
+    if not looks_like_time(data, at, end) or (data[at + 10] != 84 and data[at + 10] != 32):
+        return _NO_TIME, at
+    century, year, month, day = _two(data, at), _two(data, at + 2), _two(data, at + 5), _two(data, at + 8)
+    hour, minute, second = _two(data, at + 11), _two(data, at + 14), _two(data, at + 17)
+    if century != 20 or year < 0 or not 1 <= month <= 12 or not 0 <= hour <= 23:
+        return _NO_TIME, at
+    longest = _DAYS[month - 1] + (1 if month == 2 and year % 4 == 0 else 0)
+    if not 1 <= day <= longest or not 0 <= minute <= 59 or not 0 <= second <= 59:
+        return _NO_TIME, at
+    # Since 2000-03-01, so that the leap day ends its year: 2000 to 2099 hold one each four years.
+    march = (month + 9) % 12
+    years = year - (1 if month < 3 else 0)
+    days = 11017 + 365 * years + (years // 4) + (153 * march + 2) // 5 + day - 1
+    ms = np.int64(((days * 24 + hour) * 60 + minute) * 60_000 + second * 1000)
+    at += 19
+    if data[at] == 46:
+        start, weight = at + 1, 100
+        at += 1
+        while at < end and 48 <= data[at] <= 57:
+            ms += weight * (np.int64(data[at]) - 48)
+            weight //= 10
+            at += 1
+        if at == start or at - start > 9:
+            return _NO_TIME, at
+    if at < end and data[at] == 90:
+        return int(ms), at + 1
+    if end - at >= 6 and (data[at] == 43 or data[at] == 45):
+        hour, minute = _two(data, at + 1), _two(data, at + 4)
+        if not 0 <= hour <= 23 or not 0 <= minute <= 59 or data[at + 3] != 58:
+            return _NO_TIME, at
+        ahead = (hour * 60 + minute) * 60_000
+        return int(ms - ahead if data[at] == 43 else ms + ahead), at + 6
+    return int(ms), at
 
 
 @kernel

@@ -1,9 +1,9 @@
 """The fast path as the decoder sees it: try a batch, be taught what was not known, forget when full.
 
-How an object is learned without knowing its format: all its numbers are replaced by numbers that occur nowhere else,
-and the slow path is asked again. Where one of them comes back as a value or as the time is a hole; every other byte,
-numbers included, must be equal the next time. So the fast path cannot disagree with the slow path about what a record
-means, only about how a number is spelled, and floats.py is exact.
+How an object is learned without knowing its format: all its numbers and times are replaced by such as occur nowhere
+else, and the slow path is asked again. Where one of them comes back as a value or as the time is a hole; every other
+byte, numbers included, must be equal the next time. So the fast path cannot disagree with the slow path about what a
+record means, only about how a number is spelled, and floats.py is exact.
 
 Not obvious: learning costs ten slow records, so it is paid from a budget that new series and hits fill. A stream that
 never repeats itself (a trace id in each object) soon learns nothing more and costs the slow path only.
@@ -12,6 +12,7 @@ never repeats itself (a trace id in each object) soon learns nothing more and co
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
@@ -37,7 +38,8 @@ MAX_POOR_RUNS = 5
 #: Stand-ins for numbers: valid as a value and as a time in ms (July 2017), unlike anything a sender writes twice.
 _STAND_IN = 1_500_000_000_000
 _OWN_MS = _STAND_IN + 1_000_000
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"|(-?[0-9][0-9.eE+-]*+)', re.DOTALL)
+_TEXT_TIME = rb"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}[0-9.:Z+-]*+"
+_TOKEN = re.compile(rb'"(' + _TEXT_TIME + rb')"|"(?:[^"\\]|\\.)*+"|(-?[0-9][0-9.eE+-]*+)', re.DOTALL)
 
 #: A budget to begin with, and what one new series, one hit and one record add to it.
 _FIRST_BUDGET, _PER_SERIES, _HITS_EACH, _RECORDS_EACH, _MAX_BUDGET = 4096, 2, 16, 64, 1_000_000
@@ -160,12 +162,13 @@ class Speculation:
 
     def _learn_unit(self, raw: bytes, own_ms: int, out: Out) -> None:
         actual = self._ask(raw, own_ms, Out(out.row_of, self._limits))
-        tokens = [match.span(1) for match in _TOKEN.finditer(raw) if match[1] is not None]
+        tokens = [match.span(match.lastindex) for match in _TOKEN.finditer(raw) if match.lastindex]
         if actual is None or not 0 < len(tokens) <= MAX_HOLES:
             return
         edges = [0, *(edge for span in tokens for edge in span), len(raw)]
         literals = [raw[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True)]
-        asked = b"".join(b"%s%d" % (piece, _STAND_IN + i) for i, piece in enumerate(literals[:-1])) + literals[-1]
+        stand_ins = [_stand_in(i, in_quotes=piece[-1:] == b'"') for i, piece in enumerate(literals[:-1])]
+        asked = b"".join(piece + number for piece, number in zip(literals, [*stand_ins, b""], strict=True))
         answer = self._ask(asked, _OWN_MS, Out(_no_row, Limits(1e15, 2 * _OWN_MS)))
         holes = _holes(actual, answer, len(tokens)) if answer is not None else None
         if holes is None:
@@ -208,6 +211,13 @@ def _no_row(*_: Any) -> int:
     return 0
 
 
+def _stand_in(token: int, *, in_quotes: bool) -> bytes:
+    """A number that occurs nowhere else, or the time that it is."""
+    if not in_quotes:
+        return b"%d" % (_STAND_IN + token)
+    return datetime.fromtimestamp((_STAND_IN + token) / 1000, UTC).isoformat(timespec="milliseconds").encode()
+
+
 def _holes(actual: Out, answer: Out, tokens: int) -> dict[int, int] | None:
     """Which token is what: the row of a value, or -1 for the time. None where that is not certain."""
     if len(actual.row) != len(answer.row) or len(set(answer.ts_ms)) != 1:
@@ -230,7 +240,8 @@ def _pieces(raw: bytes, tokens: list[tuple[int, int]], holes: dict[int, int]) ->
     for token, (start, stop) in enumerate(tokens):
         if token in holes:
             row = holes[token]
-            pieces.append((raw[at:start], json_template.TIME if row < 0 else json_template.VALUE, row))
+            time = json_template.TEXT_TIME if raw[start - 1 : start] == b'"' else json_template.TIME
+            pieces.append((raw[at:start], time if row < 0 else json_template.VALUE, row))
             at = stop
     pieces.append((raw[at:], json_template.NO_HOLE, -1))
     return pieces
