@@ -1,0 +1,165 @@
+"""Assembly: the hot path's parts, made from the settings and put together. Nothing is read yet.
+
+Owns the wiring and nothing else: each part's rules are in its own file.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agents import instance, progress
+from agents import settings as config
+from agents.assignment import Assignment
+from agents.clients import consumer_config, producer_config
+from agents.controls import Controls
+from agents.durability import Durability
+from agents.held import DecoderLike, Place, ShardLike
+from agents.holdings import Holdings
+from agents.logs import LogNames
+from agents.outputs import Outputs
+from agents.positions import Positions, Start
+from agents.reporter import Reporter
+from agents.store import StateStore
+from agents.topics import Topics, partitions_of
+from agents.worker_loop import Loop, Pace
+from engine.errors import OutsideError
+from engine.snapshot import State
+
+if TYPE_CHECKING:
+    from engine.config import EngineConfig
+    from engine.prior import Prior
+
+log = logging.getLogger("agents.detector")
+#: What librdkafka itself has to say; it comes out while something polls.
+CLIENT_LOG = logging.getLogger("agents.kafka")
+
+
+class Parts:
+    """What one shard is made of; the tests put a plain shard in its place."""
+
+    def __init__(self, settings: config.Settings) -> None:
+        self._settings = settings
+        self._inputs = {one.topic: one for one in settings.inputs}
+
+    def new_shard(self, place: Place) -> ShardLike:
+        """A shard that has seen nothing."""
+        from engine.shard import Shard
+
+        return Shard(self._config(place.topic), topic=place.topic, partition=place.partition, prior=self._prior())
+
+    def restore(self, state: State, topic: str) -> ShardLike:
+        """A shard as it was."""
+        from engine.shard import Shard
+
+        return Shard.restore(state, self._config(topic))
+
+    def new_decoder(self, place: Place, shard: Any) -> DecoderLike:
+        """A decoder that finds and admits the series of this shard."""
+        from agents.codecs.decoder import Decoder
+
+        format = self._inputs[place.topic].format  # noqa: A001 - the configuration's word
+        return Decoder(shard, format=format, max_record_bytes=self._settings.limits.max_record_bytes)
+
+    def warm_up(self) -> None:
+        """Compile or load every kernel before the first record, so that no batch waits for it."""
+        import numpy as np
+
+        from agents.codecs.decoder import Decoder
+        from engine.shard import Shard
+
+        shard = Shard(config.engine_config(self._settings), topic="warm-up", partition=0)
+        shard.next_offset = 0
+        decoder = Decoder(shard)
+        line = b'{"name":"warm.up","value":%d,"timestamp":%d,"host":"a"}'
+        for batch in range(3):
+            offsets = np.arange(batch * 20, batch * 20 + 20, dtype=np.int64)
+            values = [line % (one % 7, 1_767_225_600_000 + 10_000 * one) for one in offsets.tolist()]
+            shard.process(decoder.decode(values, offsets, lambda _: -1, batch * 20 + 20)[0])
+
+    def _config(self, topic: str) -> EngineConfig:
+        return config.engine_config(self._settings, self._inputs[topic])
+
+    def _prior(self) -> Prior | None:
+        """What the seed lends to a shard that starts; one that goes on carries it in its state."""
+        from engine.prior import Prior
+
+        if self._settings.seed.snapshot is None:
+            return None
+        state = shardfile_state(self._settings)
+        return Prior.from_arrays({name[6:]: one for name, one in state.arrays.items() if name.startswith("prior.")})
+
+
+def shardfile_state(settings: config.Settings) -> State:
+    """The seed's snapshot."""
+    from agents import shardfile
+
+    return shardfile.read(Path(str(settings.seed.snapshot)), key=settings.state.key)
+
+
+def assemble(
+    settings: config.Settings,
+    *,
+    partitions: Sequence[Place] | None,
+    start: Start,
+    pace: Pace | None,
+    parts: Parts,
+) -> tuple[Loop, StateStore]:
+    """Open the clients and put the parts together; nothing is read yet."""
+    from confluent_kafka import Consumer, Producer
+
+    topics = [one.topic for one in config.require_inputs(settings)]
+    properties, insecure = config.kafka_properties(settings), settings.kafka.insecure
+    key = settings.state.key.reveal().encode() if settings.state.key else None
+    folder, names = Path(settings.state.dir), Topics.of(settings.topics.prefix)
+    store = StateStore(folder, key=key, warn=warn)
+    me = instance.claim(folder)
+    known = partitions_of(properties, [*topics, names.control], insecure=insecure)
+    _require(known, topics)
+    grouped = partitions is None
+    reader = consumer_config(
+        properties, group=settings.kafka.group, instance_id=me.name if grouped else "", insecure=insecure
+    )
+    logs = LogNames(properties, topics, insecure=insecure)
+    producer = Producer(producer_config(properties, insecure=insecure), logger=CLIENT_LOG)
+    outputs = Outputs(producer, prefix=settings.topics.prefix, source=f"graft/{me.name}")
+    # The end of a log is how a shard knows that it repeats nothing of a former life any more.
+    assignment = Assignment(Consumer({**reader, "enable.partition.eof": True}, logger=CLIENT_LOG))
+    follower = consumer_config(properties, group=f"{settings.kafka.group}-control", insecure=insecure)
+    partitions_to_follow = range(known.get(names.control, 1))
+    orders = Controls(Consumer(follower, logger=CLIENT_LOG), names.control, partitions_to_follow, warn)
+    positions = Positions(
+        store=store, restore=parts.restore, warn=warn, config_hash=config.config_hash(settings), key=key
+    )
+    durability = Durability(
+        outputs=outputs, positions=positions, commit=assignment.commit, log_name=logs.name_of, warn=warn
+    )
+    holdings = Holdings(
+        positions=positions, durability=durability, new_shard=parts.new_shard, new_decoder=parts.new_decoder,
+        ends=assignment.ends, log_name=logs.name_of, warn=warn, start=start,
+        taken=lambda helds: orders.follow([held.shard.control_offsets for held in helds]),
+    )  # fmt: skip
+    loop = Loop(
+        assignment=assignment, holdings=holdings, controls=orders, durability=durability, outputs=outputs,
+        partitions={topic: known[topic] for topic in topics}, warn=warn, clock=time.monotonic,
+        pace=pace or Pace(snapshot_interval_s=settings.state.snapshot_interval_s),
+        report=Reporter(progress.path_of(folder, me.slot)),
+    )  # fmt: skip
+    return loop, store
+
+
+def _require(known: Mapping[str, int], topics: Sequence[str]) -> None:
+    for topic in topics:
+        if topic not in known:
+            raise OutsideError(
+                f"Topic {topic} is not there, or this user may not see it. Create it, correct inputs.topic, or grant "
+                f"DESCRIBE and READ on it."
+            )
+
+
+def warn(sentence: str) -> None:
+    """One sentence for the operator; the log limits repeats."""
+    log.warning("%s", sentence)
