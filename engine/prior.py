@@ -127,8 +127,8 @@ class Prior:
             far = float(a["far"][k])
             level.seed(rows.level, row, ratio=float(a["ratio"][k]), far=far, rows=float(lent[SCALE]))
         if lent[SEASON] > 0:
-            visits = np.minimum(a["visits"][k], lent[SEASON])
-            shape = np.where(visits > 0, a["shape"][k], 0.0)
+            visits = np.floor(np.minimum(a["visits"][k], lent[SEASON]))
+            shape = a["shape"][k]
             sigma = float(a["sigma"][k])
             season.seed(rows.season, row, shape=shape, visits=visits, sigma=sigma, rows=float(lent[LEVEL]))
         if lent[TAIL] > 0 and a["tail"][k].sum() > 0:

@@ -58,8 +58,10 @@ def apply(recipe: Recipe, row: int, ts_ms: int, value: float) -> tuple[float, bo
     kind = recipe.kind[row]
     if kind == GAUGE or np.isnan(last):
         return (np.nan if kind == COUNTER else value), False
+    rate = (value - last) * 1000.0 / (ts_ms - last_ms)
     if kind == UNKNOWN:
-        return value, _watch(recipe, row, last, value)
+        is_counter = _watch(recipe, row, last, value)
+        return (rate if is_counter else value), is_counter
     if value < last:
         recipe.falls[row] += 1
         if recipe.falls[row] >= FALLS:
@@ -69,7 +71,7 @@ def apply(recipe: Recipe, row: int, ts_ms: int, value: float) -> tuple[float, bo
     if recipe.falls[row] > 0 and recipe.seen[row] == 255:
         recipe.falls[row] -= 1
     recipe.seen[row] = recipe.seen[row] + 1 if recipe.seen[row] < 255 else WATCH
-    return (value - last) * 1000.0 / (ts_ms - last_ms), False
+    return rate, False
 
 
 @inline

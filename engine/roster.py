@@ -23,6 +23,7 @@ from engine.errors import BadSample, SnapshotError
 from engine.fold import AHEAD_MS, AHEAD_ROW, CLOCK
 from engine.prior import Prior
 from engine.series import Kind, Series
+from engine.snapshot import json_column, read_json_column
 
 FIRST_ROWS, FIRST_ENTITIES, FIRST_POOL = 64, 16, 1 << 15
 
@@ -68,8 +69,6 @@ class Roster:
                 f"series {text[:200]} would be number {len(self.names) + 1} of this shard; limits.max_series is "
                 f"{self.config.max_series}. Raise it, or drop the label that multiplies series.",
             )
-        if "\n" in text:
-            raise BadSample("labels", f"series {text[:200]!r} has a line break in its name or a label name; remove it.")
         row = len(self.names)
         if row == len(self.rows.link.entity):
             self.rows = layout.grow_rows(self.rows, 2 * row)
@@ -169,7 +168,7 @@ class Roster:
                 arrays[f"block.{field}"] = array[: self.block_count].copy()
         arrays["pool"] = np.concatenate([np.empty(0, np.float32), *(self._packed(b) for b in range(self.block_count))])
         for name, texts in (("names", self.names), ("classes", self.classes), ("entities", self.entities)):
-            arrays[f"text.{name}"] = np.frombuffer("\n".join(texts).encode(), np.uint8).copy()
+            arrays[f"text.{name}"] = json_column(texts)
         if self.prior is not None:
             arrays.update({f"prior.{name}": array for name, array in self.prior.arrays().items()})
         return arrays
@@ -191,7 +190,7 @@ class Roster:
 
     def _load(self, arrays: Mapping[str, Array]) -> None:
         self.names, self.classes, self.entities = (
-            _texts(arrays[f"text.{name}"]) for name in ("names", "classes", "entities")
+            read_json_column(arrays[f"text.{name}"]) for name in ("names", "classes", "entities")
         )
         n, m = len(self.names), len(self.entities)
         self._row = {text: row for row, text in enumerate(self.names)}
@@ -239,7 +238,3 @@ class Roster:
     def seed_summary(self) -> dict[str, Any] | None:
         """What was lent, for the manifest; None when the shard started cold."""
         return None if self.prior is None else self.prior.summary()
-
-
-def _texts(array: Array) -> list[str]:
-    return array.tobytes().decode().split("\n") if len(array) else []

@@ -19,6 +19,7 @@ from engine.columns import Array
 from engine.components import entity as entity_component
 from engine.components import joint
 from engine.config import EngineConfig
+from engine.errors import SnapshotError
 from engine.ledger import Ledger
 from engine.orders import apply_order
 from engine.records import Record
@@ -165,14 +166,21 @@ class Shard:
     @staticmethod
     def restore(state: State, config: EngineConfig) -> Shard:
         """The shard that `export` described; SnapshotError if the state does not fit together."""
-        m = state.manifest
-        roster = Roster.restore(state.arrays, config)
-        shard = Shard(config, topic=m["topic"], partition=m["partition"], roster=roster)
-        shard.next_offset = m["next_offset"]
-        shard.control_offsets = {int(k): v for k, v in m["control_offsets"].items()}
-        shard.applied = dict.fromkeys(m["applied"])
-        shard.alert_number = m["alert_number"]
-        shard.ledger = Ledger(m["ledger"])
+        manifest = state.manifest
+        try:
+            shard = Shard(
+                config,
+                topic=manifest["topic"],
+                partition=manifest["partition"],
+                roster=Roster.restore(state.arrays, config),
+            )
+            shard.next_offset = manifest["next_offset"]
+            shard.control_offsets = {int(k): v for k, v in manifest["control_offsets"].items()}
+            shard.applied = dict.fromkeys(manifest["applied"])
+            shard.alert_number = manifest["alert_number"]
+            shard.ledger = Ledger(manifest["ledger"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise SnapshotError(f"it is no checkpoint of a shard ({error!r}); use an older snapshot") from error
         return shard
 
     def counters(self) -> dict[str, int | float]:

@@ -24,9 +24,8 @@ AGE_SAMPLES = 1000.0
 #: Alert records an entity-day (firing and resolved), after the first ones, which a short record may hold by chance.
 ALERTS_PER_DAY, ALERTS_FREE = 4.0, 4.0
 #: Shares of series that may be changing level now, of samples that may be missing, of series that may be absent.
-DRIFTING, MISSING, ABSENT = 0.2, 0.2, 0.2
-#: A CUSUM this far towards its limit is a change under way.
-UNDER_WAY = 0.5
+DRIFTING, MISSING, ABSENT = 0.25, 0.2, 0.2
+#: A CUSUM beyond its limit in a series that may not report yet is a change under way as well.
 DAY_MS = 86_400_000.0
 
 
@@ -38,7 +37,7 @@ def measure(roster: Roster, manifest: Mapping[str, Any]) -> dict[str, float]:
     learned, missing = int(ledger.get("learned", 0)), int(ledger.get("missing", 0))
     days = float(np.sum(ents.entity.ticks[:m] * ents.entity.step_ms[:m])) / DAY_MS
     cusum = np.maximum(rows.change.up[:n], rows.change.down[:n])
-    is_drifting = (rows.change.rest[:n] > 0) | (cusum > UNDER_WAY * change.LIMIT)
+    is_drifting = (rows.change.rest[:n] > 0) | (cusum > change.LIMIT)
     return {
         "series": float(n),
         "entities": float(m),

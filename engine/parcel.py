@@ -1,0 +1,93 @@
+"""Parcel: a shard's state split by entities, and put together again. Works on exported states, knows no model.
+
+Owns the renumbering: rows, entities and blocks are counted from zero in every state, so links between them change
+when a part is taken out or two parts are joined. An entity is never torn, because its series share a joint model.
+
+Not obvious: offsets and ledger stay with the part that keeps the log position. A split does not read the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+
+from engine.columns import Array
+from engine.components.block import size
+from engine.errors import ConfigError
+from engine.snapshot import State, json_column, read_json_column
+
+#: Arrays that hold numbers of rows, entities or blocks, and which of the three.
+_LINKS = {
+    "series.link.entity": "entity",
+    "series.link.block": "block",
+    "entity.open.first_block": "block",
+    "block.next": "block",
+    "block.member": "series",
+}
+_TEXTS = {"text.names": "series", "text.classes": "series", "text.entities": "entity"}
+
+
+def split(state: State, entities: Collection[str]) -> tuple[State, State]:
+    """(the named entities, all others). The second keeps alert numbers and ledger; the first starts them afresh."""
+    names = read_json_column(state.arrays["text.entities"])
+    unknown = sorted(set(entities) - set(names))
+    if unknown:
+        raise ConfigError(f"entity {unknown[0]!r} is not in this state; it has {len(names)} others.")
+    wanted = np.isin(np.arange(len(names)), [k for k, name in enumerate(names) if name in entities])
+    taken = {**state.manifest, "kind": "parcel", "alert_number": 0, "ledger": {}}
+    return State(taken, _part(state.arrays, wanted)), State(dict(state.manifest), _part(state.arrays, ~wanted))
+
+
+def merge(keeper: State, parcel: State) -> State:
+    """The keeper with the parcel's entities added after its own. ConfigError if a series is in both."""
+    both = set(read_json_column(keeper.arrays["text.names"])) & set(read_json_column(parcel.arrays["text.names"]))
+    if both:
+        raise ConfigError(f"series {min(both)!r} is in both states; a series lives in one shard only.")
+    counts = {group: _count(keeper.arrays, group) for group in ("series", "entity", "block")}
+    arrays = dict(keeper.arrays)
+    for name, array in parcel.arrays.items():
+        if name in _TEXTS:
+            texts = read_json_column(keeper.arrays[name]) + read_json_column(array)
+            arrays[name] = json_column(texts)
+        elif name in _LINKS:
+            moved = np.where(array >= 0, array + counts[_LINKS[name]], array).astype(array.dtype)
+            arrays[name] = np.concatenate([keeper.arrays[name], moved])
+        elif name.split(".")[0] in counts or name == "pool":
+            arrays[name] = np.concatenate([keeper.arrays[name], array])
+    return State(dict(keeper.manifest), arrays)
+
+
+def _part(arrays: Mapping[str, Array], wanted: Array) -> dict[str, Array]:
+    """The arrays of the entities for which `wanted` (bool, one an entity) is true."""
+    rows = wanted[arrays["series.link.entity"]]
+    blocks = np.zeros(_count(arrays, "block"), bool)
+    blocks[arrays["series.link.block"][rows]] = True
+    kept = {"series": rows, "entity": wanted, "block": blocks}
+    number = {group: np.append(np.cumsum(mask) - 1, -1) for group, mask in kept.items()}
+    part = {}
+    for name, array in arrays.items():
+        group = name.split(".")[0]
+        if name in _TEXTS:
+            mask = kept[_TEXTS[name]]
+            part[name] = json_column([text for text, keep in zip(read_json_column(array), mask, strict=True) if keep])
+        elif name in _LINKS:
+            part[name] = number[_LINKS[name]][array[kept[group]]].astype(array.dtype)
+        elif group in kept:
+            part[name] = array[kept[group]].copy()
+        elif name == "pool":
+            part[name] = _pool(array, arrays["block.capacity"], blocks)
+        else:
+            part[name] = array.copy()
+    return part
+
+
+def _pool(pool: Array, capacity: Array, wanted: Array) -> Array:
+    ends = np.cumsum([size(int(c)) for c in capacity])
+    pieces = [pool[end - size(int(c)) : end] for end, c, keep in zip(ends, capacity, wanted, strict=True) if keep]
+    return np.concatenate([np.empty(0, pool.dtype), *pieces])
+
+
+def _count(arrays: Mapping[str, Array], group: str) -> int:
+    first = {"series": "series.link.entity", "entity": "entity.open.members", "block": "block.capacity"}[group]
+    return len(arrays[first])

@@ -1,0 +1,62 @@
+"""Split and merge: parts that go their own way are, together, the whole."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from engine.batch import Batch
+from engine.errors import ConfigError
+from engine.parcel import merge, split
+from engine.shard import Shard
+from engine.snapshot import State
+from tests.engine.logs import CONFIG, admit, cold, cut, fleet_log
+
+
+def by_entity(state: State) -> dict[str, dict[str, bytes]]:
+    """Each entity's state by name, whatever its place."""
+    parts, rest = {}, state
+    for name in sorted(split_names(state)):
+        own, rest = split(rest, {name})
+        parts[name] = {key: array.tobytes() for key, array in own.arrays.items() if key != "clock"}
+    return parts
+
+
+def split_names(state: State) -> list[str]:
+    return Shard.restore(state, CONFIG).roster.entities
+
+
+def of_hosts(batch: Batch, rows: np.ndarray, renumber: dict[int, int]) -> Batch:
+    mine = np.isin(batch.row, rows)
+    row, ts, value, offset = (column[mine] for column in batch[:4])
+    return Batch.of([renumber[int(r)] for r in row], ts, value, offset, batch.next_offset)
+
+
+def test_split_and_merge_give_the_whole_again() -> None:
+    shard = cold()
+    rows = admit(shard, 5, 3)
+    first, second = cut(fleet_log(rows, 200), [2000])
+    shard.process(first)
+    state = shard.export()
+    one, two = split(state, {"host=h1", "host=h3"})
+    again = merge(two, one)
+    assert by_entity(again) == by_entity(state)
+
+    # Each part folds its own samples on; joined, they are what the whole would have become.
+    shard.process(second)
+    ended = []
+    for part in (one, two):
+        alone = Shard.restore(part, CONFIG)
+        numbers = {shard.row_of(text): row for row, text in enumerate(alone.roster.names)}
+        alone.process(of_hosts(second, np.array(list(numbers)), numbers))
+        ended.append(alone.export())
+    assert by_entity(merge(ended[1], ended[0])) == by_entity(shard.export())
+
+
+def test_a_series_lives_in_one_shard_only() -> None:
+    shard = cold()
+    admit(shard, 2, 2)
+    with pytest.raises(ConfigError, match="is in both states"):
+        merge(shard.export(), shard.export())
+    with pytest.raises(ConfigError, match="not in this state"):
+        split(shard.export(), {"host=nobody"})
