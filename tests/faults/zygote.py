@@ -1,0 +1,122 @@
+"""A warm process that gives birth to workers: everything is imported once, then each life is one fork (10 ms).
+
+    python -m tests.faults.zygote        a job a line on stdin, its wait status a line on stdout
+
+Rule: no librdkafka client is ever made here, since a fork does not copy its threads. A job is one life of a worker:
+it runs until its log has ended or until it is killed, by itself at a failpoint or from outside.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from agents import failpoint
+from agents import settings as config
+from agents.detector import Stop, run_detector
+from agents.held import Place
+from agents.worker_loop import Pace
+from tests.faults import mutants
+from tests.faults.plain_shard import PlainParts
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """One life. failpoint: name:nth or empty. mutant: a name of mutants.MUTANTS or empty. plain: the plain shard.
+
+    jitter: scores of another engine version. until: "end" or "signal". grouped: join the group instead of assigning.
+    """
+
+    bootstrap: str
+    state_dir: str
+    topic: str = "metrics"
+    partitions: int = 2
+    failpoint: str = ""
+    mutant: str = ""
+    plain: bool = True
+    jitter: float = 0.0
+    until: str = "end"
+    grouped: bool = False
+    consume_records: int = 25
+    snapshot_records: int = 10
+    properties: dict[str, Any] = {}
+
+
+@dataclass
+class Until:
+    """Stops at the end of the log, once the shards have been there and the orders on the topic have been asked for."""
+
+    turns_left: int = 3
+
+    def __call__(self, loop: Any) -> bool:
+        if loop.at_end and not loop.pending and not loop.gaps:
+            self.turns_left -= 1
+        return self.turns_left <= 0
+
+
+def settings_of(job: Job) -> config.Settings:
+    return msgspec.convert(
+        {
+            "kafka": {"bootstrap": job.bootstrap, "properties": job.properties},
+            "inputs": [{"topic": job.topic}],
+            "state": {"dir": job.state_dir},
+        },
+        config.Settings,
+    )
+
+
+def live(job: Job) -> None:
+    """One life, in the child."""
+    if job.failpoint:
+        os.environ[failpoint.VARIABLE] = job.failpoint
+    parts = PlainParts(jitter=job.jitter) if job.plain else None
+    if job.mutant:
+        mutants.MUTANTS[job.mutant].infect()
+    run_detector(
+        settings_of(job),
+        stop=Until() if job.until == "end" else Stop(),
+        partitions=None if job.grouped else [Place(job.topic, one) for one in range(job.partitions)],
+        pace=Pace(
+            consume_records=job.consume_records, consume_wait_s=0.02, snapshot_interval_s=3600,
+            snapshot_records=job.snapshot_records,
+        ),
+        parts=parts,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def born(job: Job) -> int:
+    """Process id of a new life."""
+    child = os.fork()
+    if child:
+        return child
+    status = 3
+    try:
+        os.dup2(2, 1)  # stdout is the protocol's
+        live(job)
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def main() -> None:
+    """`{"job"}` a line: answers "pid N" at once and "status N" at its end."""
+    if "--real" in sys.argv:
+        from agents.assembly import Parts
+
+        Parts(config.Settings()).warm_up()
+    for line in sys.stdin:
+        child = born(msgspec.json.decode(line, type=Job))
+        print(f"pid {child}", flush=True)
+        _, status = os.waitpid(child, 0)
+        print(f"status {os.waitstatus_to_exitcode(status)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
