@@ -53,8 +53,12 @@ class Refusal(NamedTuple):
 
 
 class Hooks(Protocol):
-    """What the reader tells: new rows are in the outbox; a record was no alert (durable when this returns)."""
+    """What the reader tells: partitions are ours to tell now; new rows are in the outbox; a record was no alert.
 
+    When `refused` returns, its dead letter is durable.
+    """
+
+    def owned(self) -> None: ...
     def taken_in(self, taken: Taken) -> None: ...
     def refused(self, refusal: Refusal) -> None: ...
 
@@ -101,11 +105,11 @@ class Reader:
         if self._failure is not None:
             raise OutsideError(f"The notifier could not take its partitions of {self._topic}: {self._failure}")
         good = [message for message in messages if message.error() is None]
+        if good:
+            self._take(good)
         for message in messages:
             if message.error() is not None:
                 self._on_error(message)
-        if good:
-            self._take(good)
         if self._clock() - self._commit_s >= COMMIT_S:
             self._commit()
 
@@ -143,7 +147,7 @@ class Reader:
     def _rewind(self, messages: Sequence[Any]) -> None:
         positions = self._outbox.positions()
         for partition in {one.partition() for one in messages}:
-            self._seek(partition, positions.get((self._topic, partition), BEGINNING))
+            self._begin_at(partition, positions.get((self._topic, partition), BEGINNING))
 
     def _on_error(self, message: Any) -> None:
         error = message.error()
@@ -157,18 +161,29 @@ class Reader:
             )  # fmt: skip
             # In a topic made anew the old committed offset says nothing.
             self._told[message.partition()] = 0
-            self._seek(message.partition(), BEGINNING)
+            self._begin_at(message.partition(), BEGINNING)
             return
         self.counters["client_errors"] += 1
         log.warning("Reading %s: %s", self._topic, error.str())
 
-    def _seek(self, partition: int, offset: int) -> None:
+    def _begin_at(self, partition: int, offset: int) -> None:
+        """Read one partition from there. By assignment: after an offset error librdkafka has stopped the partition,
+        and a seek fails (erroneous state)."""
         from confluent_kafka import KafkaException, TopicPartition
 
+        positions = self._outbox.positions()
+        places = [
+            TopicPartition(self._topic, one.partition, positions.get((self._topic, one.partition), BEGINNING))
+            for one in self._consumer.assignment()
+        ]
+        for place in places:
+            if place.partition == partition:
+                place.offset = offset
         try:
-            self._consumer.seek(TopicPartition(self._topic, partition, offset))
+            self._consumer.assign(places)
         except KafkaException as error:
-            raise OutsideError(f"The notifier cannot seek in {self._topic}[{partition}]: {error}") from error
+            raise OutsideError(f"The notifier cannot read {self._topic}[{partition}]: {error}") from error
+        self._paused = False
 
     def _hold_or_go(self) -> None:
         """Full: read on later, but keep polling, or the group gives the partitions to someone else."""
@@ -197,6 +212,7 @@ class Reader:
             consumer.assign(list(partitions))
             self._paused = False
             self.assigned = True
+            self._hooks.owned()
             log.info("Notifier reads %s from %s", self._topic, {one.partition: one.offset for one in partitions})
         except BaseException as error:  # noqa: BLE001 - told to the loop, which ends by it
             self._failure = error

@@ -51,6 +51,9 @@ def run_app(settings: Settings, *, dry_run: bool = False) -> int:
     except GraftError as error:
         log.error("%s", error)  # noqa: TRY400
         return DEFECT
+    except Exception:
+        log.exception("The worker cannot go on; this is a defect of Graft")
+        return DEFECT
 
 
 async def _until_signal(settings: Settings, *, dry_run: bool) -> None:
@@ -122,7 +125,10 @@ def wait_for_broker(
         began_s = time.monotonic()
         try:
             ensure_topics(
-                properties, topic_plans(settings.topics.prefix), timeout_s=5.0, insecure=settings.kafka.insecure
+                properties,
+                topic_plans(settings.topics.prefix),
+                timeout_s=min(5.0, most_s),
+                insecure=settings.kafka.insecure,
             )
             return
         except OutsideError as error:
@@ -151,6 +157,8 @@ def main(arguments: Sequence[str] | None = None, *, env: Mapping[str, str] = os.
         sys.stderr.write(f"{error}\n")
         return USAGE
     setup(json={"text": False, "json": True}.get(chosen.log), secrets=secrets_of(settings))
+    for chatty in ("faust", "mode", "aiokafka"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     return run_app(settings, dry_run=chosen.dry_run)
 
 

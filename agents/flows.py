@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 WATCH_S = 0.5
 STOP_S = 10.0
+#: As the detector's (agents/clients.py), unless the user's properties say otherwise.
+SESSION_MS = 30_000
 
 
 class Reads(NamedTuple):
@@ -41,12 +43,21 @@ class Flows:
     """`await start()`, `await failed()`, `await stop()`. assigned: the group has answered at least once."""
 
     def __init__(
-        self, reads: Sequence[Reads], *, bootstrap: str, group: str, properties: Mapping[str, Any], folder: Path
+        self,
+        reads: Sequence[Reads],
+        *,
+        bootstrap: str,
+        group: str,
+        instance: str,
+        properties: Mapping[str, Any],
+        folder: Path,
     ) -> None:
         self.assigned = False
         self._reads = reads
         self._bootstrap = bootstrap
         self._group = group
+        self._instance = instance
+        self._session_s = float(properties.get("session.timeout.ms", SESSION_MS)) / 1000
         self._auth = translate(properties)
         self._folder = folder
         self._app: Any = None
@@ -105,10 +116,11 @@ class Flows:
             store="memory://",
             processing_guarantee="at_least_once",
             consumer_auto_offset_reset="earliest",
+            consumer_group_instance_id=self._instance,
             # Above the heartbeat by the usual ten, below the request timeout, which Faust insists on.
-            broker_session_timeout=30.0,
-            broker_heartbeat_interval=3.0,
-            broker_request_timeout=90.0,
+            broker_session_timeout=self._session_s,
+            broker_heartbeat_interval=self._session_s / 10,
+            broker_request_timeout=self._session_s + 60.0,
             broker_rebalance_timeout=60.0,
             broker_max_poll_interval=300.0,
             broker_max_poll_records=500,

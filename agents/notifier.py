@@ -133,6 +133,11 @@ class Notifier:
 
     # Hooks of the reader; called in its thread.
 
+    def owned(self) -> None:
+        """What waited for the partitions may go out."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._wake)
+
     def taken_in(self, taken: Taken) -> None:
         self.taken = Taken(*(a + b for a, b in zip(self.taken, taken, strict=True)))
         if self._loop is not None and taken.new:

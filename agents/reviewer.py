@@ -23,6 +23,7 @@ from engine.errors import BadSample, OutsideError
 log = logging.getLogger(__name__)
 
 ESCALATION, LABEL = "graft.escalation/1", "graft.label/1"
+POLL_S = 0.05
 ANSWERS = ("incident", "expected", "new_normal", "false_alarm", "unsure")
 
 #: engine.feedback.order_for: a label and the escalation it answers, to an order; BadSample when it makes no sense.
@@ -113,10 +114,11 @@ class TopicHistory:
                 ends[partition] = high
                 self._next[partition] = start
         consumer.assign([TopicPartition(self._topic, partition, self._next[partition]) for partition in ends])
-        quiet = 0
-        while any(self._next[partition] < end for partition, end in ends.items()) and quiet < self._timeout_s:
-            messages = consumer.consume(500, 1.0)
-            quiet = 0 if messages else quiet + 1
+        quiet_s = 0.0
+        while any(self._next[partition] < end for partition, end in ends.items()) and quiet_s < self._timeout_s:
+            # consume() waits for the whole of its number or its time, so the time is short.
+            messages = consumer.consume(500, POLL_S)
+            quiet_s = 0.0 if messages else quiet_s + POLL_S
             for message in messages:
                 if message.error() is None:
                     self._next[message.partition()] = message.offset() + 1

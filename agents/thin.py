@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, Protocol
 import orjson
 
 from agents import dead_letter
+from agents.held import Place
 from agents.outputs import Outputs
 from engine.errors import BadSample
 
@@ -84,11 +85,11 @@ class Out:
 
     def refuse(self, came: Came, *, stage: str, reason: str, detail: str) -> None:
         """A dead letter; if even that cannot be written, OutsideError stops the worker."""
-        source = dead_letter.Source(came.topic, came.partition, came.offset, came.timestamp_ms, stage)
+        place = Place(came.topic, came.partition)
+        source = dead_letter.Source(place, came.offset, came.timestamp_ms, stage, self._engine)
+        letter = dead_letter.letter(came.key, came.value, reason=reason, detail=detail, source=source)
         with self._lock:
-            self._outputs.send_dead(dead_letter.letter(
-                key=came.key, value=came.value, reason=reason, detail=detail, source=source, engine=self._engine,
-            ))  # fmt: skip
+            self._outputs.send_dead(letter)
             self._settle()
 
     def counts(self) -> tuple[Counter[str], Counter[str]]:

@@ -53,6 +53,9 @@ class Worker:
         self._properties = kafka_properties(settings)
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._version = _version()
+        # One name per worker that survives a restart: after a kill the group takes it back at once, not after the
+        # session timeout. Two workers on one state directory have two.
+        self._instance = instance.claim(self._folder / "notifier")
         producer: Any = Producer(producer_config(self._properties, insecure=settings.kafka.insecure))
         source = f"/graft/{settings.environment}/worker"
         self._out = Out(Outputs(producer, prefix=settings.topics.prefix, source=source), engine=self._version)
@@ -88,6 +91,7 @@ class Worker:
                 await part.stop()
             except Exception:
                 log.exception("A part did not stop in order; nothing is lost by it")
+        os.close(self._instance.lock)
         if self._failure.done():
             self._failure.exception()
 
@@ -114,9 +118,13 @@ class Worker:
             Reads("reviewer", self._topics.feedback, self._flow("reviewer", reviewer.on_label)),
         )
         flows = Flows(
-            self._reads, bootstrap=self.settings.kafka.bootstrap, group=f"{self.settings.kafka.group}-flows",
-            properties=self.settings.kafka.properties, folder=self._folder / "faust",
-        )  # fmt: skip
+            self._reads,
+            bootstrap=self.settings.kafka.bootstrap,
+            group=f"{self.settings.kafka.group}-flows",
+            instance=self._instance.name,
+            properties=self.settings.kafka.properties,
+            folder=self._folder / "faust",
+        )
         return tuner, reviewer, flows
 
     def _flow(self, name: str, handler: Any) -> Flow:
@@ -128,7 +136,7 @@ class Worker:
             path=self._outbox_path(dry_run=dry_run),
             topic=self._topics.alerts,
             sinks=self.settings.sinks,
-            consumer=lambda: self._consumer(purpose),
+            consumer=lambda: self._consumer(purpose, static=not dry_run),
             refuse=self._refuse,
             post=_print if dry_run else None,
         )
@@ -136,16 +144,17 @@ class Worker:
     def _outbox_path(self, *, dry_run: bool) -> Path:
         if dry_run:
             return Path(tempfile.mkdtemp(prefix="graft-dry-run-")) / "outbox.db"
-        # Two workers on one state directory have an outbox each.
-        slot = instance.claim(self._folder / "notifier").slot
-        return self._folder / "notifier" / f"outbox-{slot}.db"
+        return self._folder / "notifier" / f"outbox-{self._instance.slot}.db"
 
-    def _consumer(self, purpose: str) -> Any:
+    def _consumer(self, purpose: str, *, static: bool = False) -> Any:
         from confluent_kafka import Consumer
 
         properties = {key: value for key, value in self._properties.items() if key != "group.protocol"}
         config = consumer_config(
-            properties, group=f"{self.settings.kafka.group}-{purpose}", insecure=self.settings.kafka.insecure
+            properties,
+            group=f"{self.settings.kafka.group}-{purpose}",
+            instance_id=self._instance.name if static else "",
+            insecure=self.settings.kafka.insecure,
         )
         # The reader takes whole assignments: at a few alerts a minute nothing is gained by keeping some.
         return Consumer({**config, "partition.assignment.strategy": "range"})
