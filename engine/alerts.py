@@ -49,7 +49,7 @@ INCIDENT_GAP_MS, INCIDENT_GAP_TICKS = 900_000, 10
 
 
 class Life(NamedTuple):
-    """state; calm, age, severe in ticks; asked_ms, started_ms, incident_ms, ended_ms: event time or -1; peak severity."""
+    """state; calm, age, severe in ticks; asked_ms, started_ms, incident_ms, ended_ms: event time or -1; peak."""
 
     state: Array
     calm: Array

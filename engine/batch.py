@@ -48,3 +48,13 @@ class Batch(NamedTuple):
             np.ascontiguousarray(offset, np.int64),
             next_offset,
         )
+
+    def since(self, offset: int) -> Batch:
+        """Without the samples of records before `offset`.
+
+        >>> Batch.of([0, 0], [1_000, 2_000], [1.5, 2.5], [7, 8], 9).since(8).value.tolist()
+        [2.5]
+        """
+        at = int(np.searchsorted(self.offset, offset))
+        end = max(self.next_offset, offset)
+        return Batch(self.row[at:], self.ts_ms[at:], self.value[at:], self.offset[at:], end, self.dead, self.empty)

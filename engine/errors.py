@@ -20,7 +20,7 @@ class ConfigError(GraftError):
     """A setting, an argument or a call that cannot work; the caller's to mend."""
 
 
-class BadSample(GraftError):
+class BadSample(GraftError):  # noqa: N818 - the field speaks of bad samples
     """A record or sample from the wire that cannot be used.
 
     reason is a short stable word for counters and dead-letter headers, detail a sentence for people.

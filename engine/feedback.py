@@ -48,13 +48,12 @@ def order_for(label: Mapping[str, Any], escalation: Mapping[str, Any] | None) ->
     if escalation is not None:
         origin = escalation["follows"][0]
         if series and series != escalation["series"]:
-            raise BadSample(
-                "label", f"series is {series!r}, but escalation {label['escalation']} is about {escalation['series']!r}."
-            )
+            about = escalation["series"]
+            raise BadSample("label", f"series is {series!r}, but escalation {label['escalation']} is about {about!r}.")
         series, entity = escalation["series"], escalation["entity"]
         target = {"topic": origin["topic"], "partition": origin["partition"]}
     if "topic" not in target or "partition" not in target:
-        raise BadSample("label", "no open escalation of that id and no target {topic, partition}; nobody could apply it.")
+        raise BadSample("label", "it names no open escalation and no target {topic, partition}; nobody could apply it.")
     return {
         "schema": "graft.order/1",
         "id": stable_id("order", label["id"]),

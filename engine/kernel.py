@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+from numba.core import config as numba_config
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -55,25 +56,28 @@ def _cache_folder() -> str:
 
 # The one effect at import that this project allows itself: without it each start compiles for 20 s. An explicit
 # NUMBA_CACHE_DIR wins.
-if not numba.config.CACHE_DIR:
-    numba.config.CACHE_DIR = _cache_folder()
+_settings: Any = numba_config
+if not _settings.CACHE_DIR:
+    _settings.CACHE_DIR = _cache_folder()
+_njit: Any = numba.njit
 
 
 def kernel(function: F) -> F:
     """Compile without the interpreter lock, cached on disk; 1/0 is inf as in numpy, never an exception."""
-    compiled: F = numba.njit(
-        nogil=True, cache=bool(numba.config.CACHE_DIR), error_model="numpy", _nrt=False
-    )(function)
+    options = {"nogil": True, "cache": bool(_settings.CACHE_DIR), "error_model": "numpy", "_nrt": False}
+    compiled: F = _njit(**options)(function)
     return compiled
 
 
 def summing(function: F) -> F:
     """As `kernel`, for inner products: the sum may be made in the lanes of the vector unit."""
-    compiled: F = numba.njit(nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"}, _nrt=False)(function)
+    options = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "nsz"}, "_nrt": False}
+    compiled: F = _njit(**options)(function)
     return compiled
 
 
 def inline(function: F) -> F:
     """As `kernel`, for the small steps of a sample that must not cost a call with forty arrays."""
-    compiled: F = numba.njit(nogil=True, inline="always", error_model="numpy", _nrt=False)(function)
+    options = {"nogil": True, "inline": "always", "error_model": "numpy", "_nrt": False}
+    compiled: F = _njit(**options)(function)
     return compiled

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine import alerts
 from engine.components import change, level
 from engine.errors import BadSample
 from engine.fold import restart
@@ -44,7 +45,7 @@ def apply_order(shard: Shard, order: Mapping[str, Any]) -> list[Record]:
     return [_experiment(shard, order, before, after)]
 
 
-def _retune(shard: Shard, row: int, entity: int, params: dict[str, Any]) -> None:
+def _retune(shard: Shard, row: int, _entity: int, params: dict[str, Any]) -> None:
     """Re-level: move the mean by `shift`, in the recipe's unit, and let the rest follow quickly."""
     shift = params.get("shift")
     if row < 0 or not isinstance(shift, (int, float)) or not np.isfinite(shift):
@@ -67,13 +68,11 @@ def _label(shard: Shard, row: int, entity: int, params: dict[str, Any]) -> None:
             level.relevel(rows.level, row, float(rows.change.after[row] - rows.shown.expected[row]))
             change.clear(rows.change, row)
     life = shard.roster.ents.life
-    from engine import alerts  # here, or the import of the table would run in a circle
-
     if life.state[entity] == alerts.PENDING:
         life.state[entity] = alerts.IDLE
 
 
-def _reset(shard: Shard, row: int, entity: int, params: dict[str, Any]) -> None:
+def _reset(shard: Shard, row: int, _entity: int, _params: dict[str, Any]) -> None:
     """Start the models of one series afresh."""
     if row < 0:
         raise BadSample("order", "a reset needs a known series.")

@@ -20,14 +20,15 @@ from engine.columns import Array
 from engine.components import block, entity, level, season, tail
 from engine.errors import SnapshotError
 from engine.series import Kind
+from engine.snapshot import read_json_column
 
 if TYPE_CHECKING:
     from engine.roster import Roster
 
 #: What a prior holds per metric class, per pair of classes, and once; with the dtype of each.
 PER_CLASS = {
-    "kind": np.uint8, "ratio": np.float32, "far": np.float32, "shape": np.float32, "visits": np.float32,
-    "sigma": np.float32, "tail": np.float32, "own": np.float32, "own_residual": np.float32, "sigmas": np.float32,
+    "kind": np.uint8, "ratio": np.float32, "far": np.float32, "shape": np.float32, "sigma": np.float32,
+    "tail": np.float32, "own": np.float32, "own_residual": np.float32, "sigmas": np.float32,
 }  # fmt: skip
 PER_PAIR = {"lagged": np.float32, "residual": np.float32}
 #: Strengths in pseudo-samples, one row a class; a class of strength 0 everywhere is as good as cold.
@@ -46,10 +47,9 @@ class Prior:
     def __init__(self, arrays: Mapping[str, Array]) -> None:
         self._arrays = dict(arrays)
         try:
-            text = self._arrays["classes"].tobytes().decode()
-            names = text.split("\n") if text else []
+            names = read_json_column(self._arrays["classes"])
             self._check(len(names))
-        except (KeyError, UnicodeDecodeError) as error:
+        except KeyError as error:
             raise SnapshotError(f"the prior in this state lacks {error}; cut the source snapshot again") from error
         self._class = {name: k for k, name in enumerate(names)}
         self._pair = {(int(i), int(j)): at for at, (i, j) in enumerate(self._arrays["pairs"])}
@@ -96,12 +96,11 @@ class Prior:
             return {}
         k = self._class[roster.classes[row]]
         lent = self._arrays["strength"][k].astype(np.float64)
-        visits = np.minimum(self._arrays["visits"][k], lent[SEASON])
-        now = roster.rows.season.visits[:, row].astype(np.float64)
+        visits = roster.rows.season.visits[:, row].astype(np.float64)
         part, j = self._place(roster, row)
         shares = {
             "scale": lent[SCALE] / (lent[SCALE] + float(roster.rows.level.count[row])),
-            "season": float(visits.sum() / max(now.sum(), visits.sum(), 1.0)),
+            "season": float(np.mean(lent[SEASON] / (lent[SEASON] + visits))) if lent[SEASON] > 0 else 0.0,
             "structure": lent[STRUCTURE] / max(float(part["vectors"][block.SEEN, j]), lent[STRUCTURE], 1.0),
             "tail": lent[TAIL] / max(float(roster.rows.shown.mass[row]), lent[TAIL], 1.0),
         }
@@ -127,10 +126,10 @@ class Prior:
             far = float(a["far"][k])
             level.seed(rows.level, row, ratio=float(a["ratio"][k]), far=far, rows=float(lent[SCALE]))
         if lent[SEASON] > 0:
-            visits = np.floor(np.minimum(a["visits"][k], lent[SEASON]))
-            shape = a["shape"][k]
-            sigma = float(a["sigma"][k])
-            season.seed(rows.season, row, shape=shape, visits=visits, sigma=sigma, rows=float(lent[LEVEL]))
+            # Shrunk towards flat as by n0 visits against one, and not counted as visits: from the second sample on a
+            # slot follows its own series, so a wrong shape costs one sample a slot and not a day.
+            shape = a["shape"][k] * (float(lent[SEASON]) / (float(lent[SEASON]) + 1.0))
+            season.seed(rows.season, row, shape=shape, sigma=float(a["sigma"][k]), rows=float(lent[LEVEL]))
         if lent[TAIL] > 0 and a["tail"][k].sum() > 0:
             rows.shown.counts[row] = tail.merge(a["tail"][k], float(lent[TAIL]))
             rows.shown.mass[row] = lent[TAIL]
@@ -169,7 +168,9 @@ class Prior:
         """Share of an entity's metrics that borrow the joint structure."""
         members = [int(row) for b in roster.blocks_of(e) for row in roster.block.member[b, : roster.block.width[b]]]
         strength = self._arrays["strength"]
-        lent = [row for row in members if self._is_seeded(roster, row) and strength[self._of(roster, row), STRUCTURE] > 0]
+        lent = [
+            row for row in members if self._is_seeded(roster, row) and strength[self._of(roster, row), STRUCTURE] > 0
+        ]
         return len(lent) / max(len(members), 1)
 
     def _is_seeded(self, roster: Roster, row: int) -> bool:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from engine import fold
+from engine import events as events_of
 from engine.components import entity as channels
+from engine.events import Events
 from engine.series import stable_id
-from engine.state import Events
 
 if TYPE_CHECKING:
     from engine.shard import Shard
@@ -33,10 +33,10 @@ class Record(NamedTuple):
 def of_event(shard: Shard, events: Events, k: int, offset: int) -> list[Record]:
     """The records of one event of the fold."""
     kind = int(events.kind[k])
-    if kind in (fold.ALERTED, fold.RESOLVED):
-        return [_alert(shard, events, k, offset, is_firing=kind == fold.ALERTED)]
-    if kind in (fold.ASKED, fold.LAPSED):
-        return [_escalation(shard, events, k, offset, state="opened" if kind == fold.ASKED else "expired")]
+    if kind in (events_of.ALERTED, events_of.RESOLVED):
+        return [_alert(shard, events, k, offset, is_firing=kind == events_of.ALERTED)]
+    if kind in (events_of.ASKED, events_of.LAPSED):
+        return [_escalation(shard, events, k, offset, state="opened" if kind == events_of.ASKED else "expired")]
     return [_drift(shard, events, k, offset)]
 
 
@@ -61,7 +61,9 @@ def gap(shard: Shard, from_offset: int, to_offset: int) -> Record:
     return Record("drift", subject, value)
 
 
-def _head(shard: Shard, events: Events, k: int, offset: int, schema: str, entity: str, series: str | None) -> dict[str, Any]:
+def _head(
+    shard: Shard, events: Events, k: int, offset: int, schema: str, entity: str, series: str | None
+) -> dict[str, Any]:
     return {
         "schema": schema,
         "at_ms": int(events.ts_ms[k]),
@@ -126,7 +128,12 @@ def _escalation(shard: Shard, events: Events, k: int, offset: int, *, state: str
     return Record("escalations", series, value)
 
 
-_DRIFT_KINDS = {fold.DRIFTED: "level", fold.ABSENT: "absent", fold.RETURNED: "returned", fold.FLAT: "flat"}
+_DRIFT_KINDS = {
+    events_of.DRIFTED: "level",
+    events_of.ABSENT: "absent",
+    events_of.RETURNED: "returned",
+    events_of.FLAT: "flat",
+}
 
 
 def _drift(shard: Shard, events: Events, k: int, offset: int) -> Record:

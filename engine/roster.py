@@ -20,7 +20,6 @@ from engine.components import block as blocks
 from engine.components import entity as entity_component
 from engine.config import EngineConfig
 from engine.errors import BadSample, SnapshotError
-from engine.fold import AHEAD_MS, AHEAD_ROW, CLOCK
 from engine.prior import Prior
 from engine.series import Kind, Series
 from engine.snapshot import json_column, read_json_column
@@ -44,7 +43,7 @@ class Roster:
         self.pool = np.zeros(FIRST_POOL, np.float32)
         self.pool_used = 0
         self.clock = np.zeros(5, np.int64)
-        self.clock[[CLOCK, AHEAD_MS, AHEAD_ROW]] = -1
+        self.clock[[layout.CLOCK, layout.AHEAD_MS, layout.AHEAD_ROW]] = -1
         self._row: dict[str, int] = {}
         self._entity: dict[str, int] = {}
         self._factory = entity_component.factory()
@@ -79,7 +78,8 @@ class Roster:
         if kind is Kind.UNKNOWN and not self.config.counters_from_shape:
             kind = Kind.GAUGE
         self.rows.recipe.kind[row] = kind
-        self.rows.shown.counts[row] = self._factory[entity_component.SEVERE] * (layout.SERIES_ROWS / entity_component.FACTORY_ROWS)
+        share = layout.SERIES_ROWS / entity_component.FACTORY_ROWS
+        self.rows.shown.counts[row] = self._factory[entity_component.SEVERE] * share
         entity = self._admit_entity(series.entity(self.config.entity_labels))
         self._place(row, entity)
         if self.prior is not None:

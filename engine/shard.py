@@ -20,13 +20,16 @@ from engine.components import entity as entity_component
 from engine.components import joint
 from engine.config import EngineConfig
 from engine.errors import SnapshotError
+from engine.events import DRIFTED, fresh_events
 from engine.ledger import Ledger
 from engine.orders import apply_order
+from engine.prior import Prior
 from engine.records import Record
 from engine.roster import Roster
 from engine.series import Series
 from engine.snapshot import State
-from engine.state import Marks, TickMarks, fresh_events, fresh_marks, fresh_ticks
+from engine.state import CLOCK, EVENTS, TICKS, Context, Marks, TickMarks, fresh_marks, fresh_ticks
+from engine.tick import close_from_outside
 
 #: Events that fit into one call of the fold; far more than a storm of one batch, about 2 MB.
 EVENT_ROOM = 4096
@@ -55,7 +58,13 @@ class Shard:
     """
 
     def __init__(
-        self, config: EngineConfig, *, topic: str, partition: int, prior: Any | None = None, roster: Roster | None = None
+        self,
+        config: EngineConfig,
+        *,
+        topic: str,
+        partition: int,
+        prior: Prior | None = None,
+        roster: Roster | None = None,
     ) -> None:
         self.config = config
         self.topic = topic
@@ -82,7 +91,7 @@ class Shard:
     @property
     def clock_ms(self) -> int:
         """Event time of the shard, -1 before the first sample."""
-        return int(self.roster.clock[fold.CLOCK])
+        return int(self.roster.clock[CLOCK])
 
     def row_of(self, text: str) -> int:
         """Row of a series by its canonical text, -1 if it was never seen."""
@@ -104,14 +113,14 @@ class Shard:
             ticks = fresh_ticks(2 * (n - begin) + 4)
             cursor[:] = 0
             end = self._fold(batch, begin, marks, ticks, cursor, stop_at_drift)
-            parts.append(TickMarks(*(column[: cursor[fold.TICKS]] for column in ticks)))
-            drifted = self._tell(batch.offset, int(cursor[fold.EVENTS]), told)
+            parts.append(TickMarks(*(column[: cursor[TICKS]] for column in ticks)))
+            drifted = self._tell(batch.offset, int(cursor[EVENTS]), told)
             begin = end
             if begin == n or (stop_at_drift and drifted):
                 break
         self._account(batch, begin, marks)
         whole = parts[0] if len(parts) == 1 else TickMarks(*(np.concatenate(c) for c in zip(*parts, strict=True)))
-        return Verdicts(begin, *(column[:begin] for column in marks), whole, told)
+        return _verdicts(begin, marks, whole, told)
 
     def close_ticks(self) -> Verdicts:
         """Close the ticks that are still open, for output at the end of a file. The state must not be used after."""
@@ -119,14 +128,16 @@ class Shard:
         open_ticks = np.flatnonzero(self.roster.ents.open.here[: self.entity_count] > 0)
         ticks = fresh_ticks(len(open_ticks) + 4)
         told: list[Record] = []
-        reg = self.roster
+        roster = self.roster
         for e in open_ticks:
             context = self._context._replace(cursor=cursor, series_count=self.series_count)
-            fold.close_tick(int(e), 0, reg.rows, reg.ents, reg.block, reg.pool, ticks, self._events, context)
-            self._tell(np.array([self.next_offset - 1]), int(cursor[fold.EVENTS]), told)
-            cursor[fold.EVENTS] = 0
-        done = TickMarks(*(column[: cursor[fold.TICKS]] for column in ticks))
-        return Verdicts(0, *(column[:0] for column in marks), done, told)
+            close_from_outside(
+                int(e), 0, roster.rows, roster.ents, roster.block, roster.pool, ticks, self._events, context
+            )
+            self._tell(np.array([self.next_offset - 1]), int(cursor[EVENTS]), told)
+            cursor[EVENTS] = 0
+        done = TickMarks(*(column[: cursor[TICKS]] for column in ticks))
+        return _verdicts(0, marks, done, told)
 
     def apply(self, order: Mapping[str, Any], *, control_partition: int, next_offset: int) -> list[Record]:
         """Carry out an order from the control topic, between two batches. An order that was applied is skipped."""
@@ -199,8 +210,8 @@ class Shard:
             "seeded": self.roster.seeded_count(),
         }
 
-    def _fresh_context(self) -> fold.Context:
-        return fold.Context(
+    def _fresh_context(self) -> Context:
+        return Context(
             clock=self.roster.clock,
             table=alerts.NEXT,
             work=np.zeros((5, joint.WORK), np.float32),
@@ -218,20 +229,17 @@ class Shard:
     def _fold(
         self, batch: Batch, begin: int, marks: Marks, ticks: TickMarks, cursor: Array, stop_at_drift: bool
     ) -> int:
-        reg = self.roster
+        roster = self.roster
         context = self._context._replace(cursor=cursor, series_count=self.series_count, stop_at_drift=stop_at_drift)
-        return int(
-            fold.fold(
-                batch.row, batch.ts_ms, batch.value, begin, reg.rows, reg.ents, reg.block, reg.pool, marks, ticks,
-                self._events, context,
-            )  # fmt: skip
-        )
+        kernel: Any = fold.fold
+        columns = (roster.rows, roster.ents, roster.block, roster.pool)
+        return int(kernel(*batch[:3], begin, *columns, marks, ticks, self._events, context))
 
     def _tell(self, offsets: Array, count: int, told: list[Record]) -> bool:
         """Make records of the events in the buffer; True if one of them is a drift signal."""
         drifted = False
         for k in range(count):
-            drifted |= bool(self._events.kind[k] == fold.DRIFTED)
+            drifted |= bool(self._events.kind[k] == DRIFTED)
             told.extend(records.of_event(self, self._events, k, int(offsets[self._events.at[k]])))
         return drifted
 
@@ -239,9 +247,7 @@ class Shard:
         """Without records that the state has already taken in: a re-read log changes nothing."""
         if self.next_offset < 0 or len(batch.offset) == 0 or batch.offset[0] >= self.next_offset:
             return batch
-        at = int(np.searchsorted(batch.offset, self.next_offset))
-        kept = (column[at:] for column in batch[:4])
-        return Batch(*kept, max(batch.next_offset, self.next_offset), batch.dead, batch.empty)
+        return batch.since(self.next_offset)
 
     def _account(self, batch: Batch, consumed: int, marks: Marks) -> None:
         if consumed < len(batch.row):
@@ -252,3 +258,8 @@ class Shard:
             return
         self.ledger.count_batch(batch, consumed, marks.outcome, self.next_offset)
         self.next_offset = batch.next_offset
+
+
+def _verdicts(consumed: int, marks: Marks, ticks: TickMarks, told: list[Record]) -> Verdicts:
+    columns: list[Any] = [column[:consumed] for column in marks]
+    return Verdicts._make([consumed, *columns, ticks, told])

@@ -16,7 +16,11 @@ from engine.columns import Array, Column, Spec, allocate, grow
 from engine.components import change, entity, level, presence, season, tail
 from engine.components.block import Block, empty_blocks
 
-CONTRIBUTORS = 5
+# The clock of a shard: event time, votes for a later one, that time, the last voter, when absence was last looked for.
+CLOCK, AHEAD, AHEAD_MS, AHEAD_ROW, SWEPT = range(5)
+# The cursor of a call: closed ticks and events so far.
+TICKS, EVENTS = range(2)
+
 #: Entries that a fresh series' own histogram starts with.
 SERIES_ROWS = 300.0
 
@@ -131,22 +135,26 @@ ENTITY: dict[str, tuple[Any, Spec]] = {
 
 def fresh_rows(rows: int) -> Rows:
     """Room for `rows` series."""
-    return Rows(*(allocate(kind, spec, rows) for kind, spec in SERIES.values()))
+    parts: Any = (allocate(kind, spec, rows) for kind, spec in SERIES.values())
+    return Rows(*parts)
 
 
 def fresh_entities(entities: int) -> Entities:
     """Room for `entities` entities."""
-    return Entities(*(allocate(kind, spec, entities) for kind, spec in ENTITY.values()))
+    parts: Any = (allocate(kind, spec, entities) for kind, spec in ENTITY.values())
+    return Entities(*parts)
 
 
 def grow_rows(rows: Rows, size: int) -> Rows:
     """The same series with room for `size`."""
-    return Rows(*(grow(columns, spec, size) for columns, (_, spec) in zip(rows, SERIES.values(), strict=True)))
+    parts: Any = (grow(columns, spec, size) for columns, (_, spec) in zip(rows, SERIES.values(), strict=True))
+    return Rows(*parts)
 
 
 def grow_entities(entities: Entities, size: int) -> Entities:
     """The same entities with room for `size`."""
-    return Entities(*(grow(columns, spec, size) for columns, (_, spec) in zip(entities, ENTITY.values(), strict=True)))
+    parts: Any = (grow(columns, spec, size) for columns, (_, spec) in zip(entities, ENTITY.values(), strict=True))
+    return Entities(*parts)
 
 
 def grow_blocks(block: Block, size: int) -> Block:
@@ -182,28 +190,10 @@ class TickMarks(NamedTuple):
     decision: Array
 
 
-class Events(NamedTuple):
-    """What has to be told, in log order. A buffer: when it is full the fold stops early and is called again.
-
-    kind: see `fold`; who: entity or row; numbers (n, 6): meaning by kind; rows, shares, values (n, 5, 4): contributors.
-    """
-
-    kind: Array
-    who: Array
-    ts_ms: Array
-    at: Array
-    times: Array
-    numbers: Array
-    channels: Array
-    rows: Array
-    shares: Array
-    values: Array
-
-
 def fresh_marks(samples: int) -> Marks:
     """Room for the results of `samples` samples."""
-    floats = [np.full(samples, np.nan, np.float32) for _ in range(6)]
-    return Marks(*floats, np.zeros(samples, np.int8), np.zeros(samples, np.int8))
+    floats: list[Any] = [np.full(samples, np.nan, np.float32) for _ in range(6)]
+    return Marks._make([*floats, np.zeros(samples, np.int8), np.zeros(samples, np.int8)])
 
 
 def fresh_ticks(ticks: int) -> TickMarks:
@@ -219,17 +209,18 @@ def fresh_ticks(ticks: int) -> TickMarks:
     )
 
 
-def fresh_events(events: int) -> Events:
-    """Room for `events` events."""
-    return Events(
-        np.empty(events, np.int8),
-        np.empty(events, np.int32),
-        np.empty(events, np.int64),
-        np.empty(events, np.int32),
-        np.empty((events, 4), np.int64),
-        np.empty((events, 6), np.float64),
-        np.empty((events, entity.CHANNELS), np.float32),
-        np.empty((events, CONTRIBUTORS), np.int32),
-        np.empty((events, CONTRIBUTORS), np.float32),
-        np.empty((events, CONTRIBUTORS, 4), np.float64),
-    )
+class Context(NamedTuple):
+    """Settings and scratch of one call. clock: int64 (5,) is state; the rest is not."""
+
+    clock: Array
+    table: Array
+    work: Array
+    scratch: Array
+    sums: Array
+    channel: Array
+    share: Array
+    cursor: Array
+    per_day: float
+    offset_ms: int
+    series_count: int
+    stop_at_drift: bool

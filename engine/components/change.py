@@ -19,7 +19,7 @@ from engine.kernel import inline
 
 #: Per step: half of a shift of 1.5 typical residuals, the smallest shift looked for (the usual k = shift / 2).
 ALLOWANCE, BOUND = 0.75, 4.0
-LIMIT, MIN_RUN, SHIFT = 24.0, 15, 1.5
+LIMIT, MIN_RUN, SHIFT = 30.0, 15, 2.0
 AFTER_RATE = 0.15
 #: Samples after a change in which no second one is reported: the order must have time to come back.
 REST = 60

@@ -41,9 +41,10 @@ CONTROL_GAIN = 0.08
 
 
 class Entity(NamedTuple):
-    """Per entity. counts (n, 8, 96), unit, mass (n, 8): histograms; middle, high (n, 8), upper, rare:
-    cached quantiles of ln(evidence); beta: slope of the tail; severe, urgent, recent: smoothed evidence; control: correction of the page threshold in
-    ln, from the pages there were; gate: the same from people's answers; step_ms: typical time between ticks."""
+    """Per entity. counts (n, 8, 96), unit, mass (n, 8): histograms. middle, high (n, 8), upper, rare: quantiles of
+    ln(evidence) as last read; beta: slope of the tail. severe, urgent, recent: smoothed evidence. control, gate:
+    corrections of the page threshold in ln, from the pages there were and from people's answers. step_ms: typical time
+    between ticks. quality: share of series that report."""
 
     counts: Array
     unit: Array
@@ -80,12 +81,12 @@ def factory() -> Array:
     """float32 (8, 96): the histograms that a fresh entity starts with, each of FACTORY_ROWS entries."""
     middle = tail.LOW + tail.WIDTH * (np.arange(tail.BINS) + 0.5)
     counts = np.empty((HISTOGRAMS, tail.BINS))
-    for row, (centre, spread, slope) in zip(counts, FACTORY, strict=True):
+    for at, (centre, spread, slope) in enumerate(FACTORY):
         start = centre + 2.05 * spread
         body = np.exp(-0.5 * ((middle - centre) / spread) ** 2)
         beyond = np.exp(-0.5 * 2.05**2) * np.exp(-(middle - start) / slope)
-        row[:] = np.where(middle < start, body, beyond)
-        row *= FACTORY_ROWS / row.sum()
+        shape = np.where(middle < start, body, beyond)
+        counts[at] = shape * (FACTORY_ROWS / shape.sum())
     # Less than a millionth of an entry is nothing, and denormal numbers are slow.
     return np.where(counts < 1e-6, 0.0, counts).astype(np.float32)
 

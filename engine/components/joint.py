@@ -6,7 +6,8 @@ Mahalanobis distances of the values (M) and of the scaled residuals (ME). One ti
 
 Not obvious. (1) C_k is a decayed average and so additive: it merges, ages and seeds without refitting. (2) Solves run
 at tick counts, never at batch cuts. (3) Learning sees the clipped value; the novelty beyond the clip is added for
-scoring only. (4) Loops run along contiguous memory from index 0; anything else costs a factor of five. (5) A metric that is missing at a tick takes part with its expected value and learns nothing.
+scoring only. (4) Loops run along contiguous memory from index 0; anything else costs a factor of five. (5) A metric
+that is missing at a tick takes part with its expected value and learns nothing.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ def _dot(a: Array, b: Array) -> float:
     total = np.float32(0.0)
     for k in range(len(a)):
         total += a[k] * b[k]
-    return total
+    return float(total)
 
 
 @kernel
@@ -180,10 +181,10 @@ def _learn(v: Array, covariance: Array, h: Array, c: int, d: int, back: int, pas
         # Conditionals, not max(), and indices that start at 0: so the compiler makes vector code of these loops.
         for q in range(c):
             # A metric that is missing now learns nothing of this moment.
-            r = (rates[q] if rates[q] > r_i else r_i) * here[q]
+            r = (rates[q] if rates[q] > r_i else r_i) * here[q]  # noqa: FURB136
             own_now[q] += r * (z_i * now[q] - own_now[q])
         for q in range(lag_count):
-            r = lag_rates[q] if lag_rates[q] > r_i else r_i
+            r = lag_rates[q] if lag_rates[q] > r_i else r_i  # noqa: FURB136
             own_lagged[q] += r * (z_i * lagged[q] - own_lagged[q])
     for k in range(back * c):
         h[k] = past[k]
@@ -203,14 +204,22 @@ def forget_history(block: Block, pool: Array, b: int) -> None:
 @kernel
 def solve(block: Block, pool: Array, b: int, scratch: Array) -> None:
     """Forecast weights, conditional weights and both inverses from the covariances, with a ridge of 10 ticks."""
-    c, d, start, ticks = block.capacity[b], block.width[b], block.start[b], block.ticks[b]
+    c, d, start = block.capacity[b], block.width[b], block.start[b]
     back = lags(c)
     _, covariance, forecast, conditional, inverse, residual, residual_inverse, end = places(c)
     part = pool[start : start + end]
     cov = part[covariance:forecast].reshape(c, back + 1, c)
-    weights, near = part[forecast:conditional].reshape(c, back, c), part[conditional:inverse].reshape(c, NEAR, c)
-    ridge = RIDGE / (min(ticks, 1.0 / RATE) + RIDGE)
+    ridge = RIDGE / (min(block.ticks[b], 1.0 / RATE) + RIDGE)
     matrix = scratch[SCRATCH_RIGHT:]
+    _solve_forecast(cov, part[forecast:conditional].reshape(c, back, c), back, d, ridge, scratch, matrix)
+    _solve_conditional(cov, part[conditional:inverse].reshape(c, NEAR, c), d, ridge, scratch, matrix)
+    _invert(part[covariance:forecast], (back + 1) * c, part[inverse:residual], c, d, ridge + NUGGET, matrix)
+    _invert(part[residual:residual_inverse], c, part[residual_inverse:end], c, d, ridge + NUGGET, matrix)
+
+
+@kernel
+def _solve_forecast(cov: Array, weights: Array, back: int, d: int, ridge: float, scratch: Array, matrix: Array) -> None:
+    """Yule-Walker: weights[j, k, i] of z_i(t - 1 - k) in the forecast of z_j(t)."""
     right = scratch[: back * d * d].reshape(back * d, d)
     for k in range(back):
         for i in range(d):
@@ -221,7 +230,14 @@ def solve(block: Block, pool: Array, b: int, scratch: Array) -> None:
         for k in range(back):
             for i in range(d):
                 weights[j, k, i] = np.float32(right[k * d + i, j])
-    # The unknowns run from the oldest tick to now, so that the unit vectors stand last and the forward pass is short.
+
+
+@kernel
+def _solve_conditional(cov: Array, near: Array, d: int, ridge: float, scratch: Array, matrix: Array) -> None:
+    """Rows of the inverse covariance of (now, three ticks back), each divided by its diagonal element.
+
+    The unknowns run from the oldest tick to now, so that the unit vectors stand last and the forward pass is short.
+    """
     unit = scratch[: NEAR * d * d].reshape(NEAR * d, d)
     unit[:, :] = 0.0
     for j in range(d):
@@ -232,14 +248,6 @@ def solve(block: Block, pool: Array, b: int, scratch: Array) -> None:
         for k in range(NEAR):
             for i in range(d):
                 near[j, k, i] = np.float32(unit[(NEAR - 1 - k) * d + i, j] / own)
-    for i in range(d):
-        for j in range(d):
-            matrix[i * d + j] = cov[i, 0, j]
-    _invert(matrix, part[inverse:residual], c, d, ridge + NUGGET)
-    for i in range(d):
-        for j in range(d):
-            matrix[i * d + j] = part[residual + i * c + j]
-    _invert(matrix, part[residual_inverse:end], c, d, ridge + NUGGET)
 
 
 @kernel
@@ -269,14 +277,14 @@ def _solve_toeplitz(
 
 
 @kernel
-def _invert(matrix: Array, target: Array, c: int, d: int, nugget: float) -> None:
-    """Inverse of the symmetric d x d matrix (packed at the start of `matrix`) plus nugget on the diagonal."""
+def _invert(source: Array, stride: int, target: Array, c: int, d: int, nugget: float, matrix: Array) -> None:
+    """Inverse of the symmetric matrix whose rows stand at multiples of `stride`, plus nugget on the diagonal."""
     n = d * d
-    given, a, b = matrix[:n], matrix[n : 2 * n].reshape(d, d), matrix[2 * n : 3 * n].reshape(d, d)
+    a, b = matrix[:n].reshape(d, d), matrix[n : 2 * n].reshape(d, d)
     for _ in range(20):
         for i in range(d):
             for j in range(d):
-                a[i, j] = 0.5 * (given[i * d + j] + given[j * d + i])
+                a[i, j] = 0.5 * (float(source[i * stride + j]) + float(source[j * stride + i]))
                 b[i, j] = 0.0
             a[i, i] += nugget
             b[i, i] = 1.0

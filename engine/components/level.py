@@ -33,7 +33,7 @@ RARE = 0.005
 class Level(NamedTuple):
     """count in samples; mean and last in the recipe's unit; var and step (mean squared difference) in unit squared."""
 
-    count: Array
+    count: Array  # type: ignore[assignment]  # nobody counts the fields of columns
     mean: Array
     var: Array
     step: Array
@@ -66,7 +66,7 @@ def scale(level: Level, row: int) -> float:
     sd = np.sqrt((count * own + prior * wanted) / (count + prior))
     size = abs(level.mean[row])
     if sd < 1e-6 * (size + 1e-3):
-        return 1e-3 * max(size, 0.01)
+        return float(1e-3 * max(size, 0.01))
     return float(sd)
 
 

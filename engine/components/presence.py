@@ -48,7 +48,7 @@ COLUMNS = {
 
 @inline
 def arrived(presence: Presence, row: int, ts_ms: int) -> None:
-    """Learn the gap before a sample. The typical gap moves by at most half of itself, so an outage does not stretch it."""
+    """Learn the gap before a sample. One gap moves the typical one by a bounded step: an outage does not stretch it."""
     last, step = presence.last_ms[row], float(presence.step_ms[row])
     presence.last_ms[row] = ts_ms
     if last < 0:

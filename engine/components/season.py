@@ -34,7 +34,7 @@ class Season(NamedTuple):
     visits: Array
     level: Array
     sigma: Array
-    count: Array
+    count: Array  # type: ignore[assignment]  # nobody counts the fields of columns
 
 
 COLUMNS = {
@@ -92,12 +92,11 @@ def distil(season: Season, row: int) -> dict[str, Any]:
     return {"shape": np.where(seen, profile - centre, 0.0), "visits": visits, "sigma": float(season.sigma[row])}
 
 
-def seed(season: Season, row: int, *, shape: Array, visits: Array, sigma: float, rows: float) -> None:
-    """Start from a source's shape as if each slot had been visited `visits` times; 0 where the source never was.
+def seed(season: Season, row: int, *, shape: Array, sigma: float, rows: float) -> None:
+    """Start from a source's shape, (96,) in sd, which a slot's first sample of its own replaces.
 
     rows: samples that the size of the residual counts for; the level of the season moves by 1 / rows at first, too.
     """
     season.profile[:, row] = shape
-    season.visits[:, row] = visits
     season.sigma[row] = sigma
     season.count[row] = rows

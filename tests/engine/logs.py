@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from engine.batch import Batch
@@ -23,10 +25,7 @@ def cold(config: EngineConfig = CONFIG) -> Shard:
 def admit(shard: Shard, hosts: int, metrics: int) -> np.ndarray:
     """Rows (hosts, metrics) of a small fleet."""
     return np.array(
-        [
-            [shard.admit(Series.of(f"m{j}", {"host": f"h{e}"}, Kind.GAUGE)) for j in range(metrics)]
-            for e in range(hosts)
-        ]
+        [[shard.admit(Series.of(f"m{j}", {"host": f"h{e}"}, Kind.GAUGE)) for j in range(metrics)] for e in range(hosts)]
     )
 
 
@@ -53,7 +52,7 @@ def cut(batch: Batch, cuts: list[int]) -> list[Batch]:
     """The same log in pieces; cuts: offsets in any order."""
     edges = sorted({0, batch.next_offset, *(at for at in cuts if at < batch.next_offset)})
     found = []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         part = slice(*np.searchsorted(batch.offset, [low, high]))
         columns = (column[part] for column in batch[:4])
         dead, empty = (offsets[(offsets >= low) & (offsets < high)] for offsets in (batch.dead, batch.empty))

@@ -17,7 +17,9 @@ from tests.engine.logs import CONFIG, START_MS, admit, cold, cut, disturbed, fle
 FIELDS = ("expected", "lower", "upper", "severity", "confidence", "page", "decision", "outcome")
 
 
-def run(batches: list[Batch], shard: Shard | None = None, hosts: int = 3, metrics: int = 4) -> tuple[Shard, list[Verdicts]]:
+def run(
+    batches: list[Batch], shard: Shard | None = None, hosts: int = 3, metrics: int = 4
+) -> tuple[Shard, list[Verdicts]]:
     shard = shard or cold()
     admit(shard, hosts, metrics)
     return shard, [shard.process(batch) for batch in batches]
@@ -81,7 +83,8 @@ def test_a_log_that_is_read_twice_changes_nothing(a: int, b: int) -> None:
 def test_refused_samples_change_nothing_but_the_ledger() -> None:
     whole = log()
     plain, _ = run([whole])
-    late = Batch.of([0, 1, 2], [START_MS] * 3, [1e9, -1e9, np.nan], whole.next_offset + np.arange(3), whole.next_offset + 3)
+    end = whole.next_offset
+    late = Batch.of([0, 1, 2], [START_MS] * 3, [1e9, -1e9, np.nan], end + np.arange(3), end + 3)
     same, verdicts = run([whole, late])
     assert [int(x) for x in verdicts[1].outcome] == [3, 3, 3]
     a, b = plain.export(), same.export()
@@ -105,7 +108,7 @@ def test_the_ledger_accounts_for_each_offset_once() -> None:
 def test_a_full_shard_refuses_new_series_by_name() -> None:
     shard = cold(CONFIG.__class__(max_series=2))
     admit(shard, 1, 2)
-    with pytest.raises(BadSample, match="limits.max_series") as refusal:
+    with pytest.raises(BadSample, match=r"limits\.max_series") as refusal:
         shard.admit(Series.of("third", {"host": "h0"}))
     assert refusal.value.reason == "cardinality"
     assert shard.admit(Series.of("m0", {"host": "h0"})) == 0

@@ -1,0 +1,110 @@
+"""Events: what the fold has found and the world has to be told, as numbers in a buffer.
+
+Owns the kinds of events and what each carries; `records` makes plain data of them. A buffer, because the fold is
+compiled and records are not; when it is full, the fold stops early and is called again.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from engine.columns import Array
+from engine.components import entity
+from engine.components.block import SCORE, Block
+from engine.kernel import inline
+from engine.state import EVENTS, Context, Entities, Rows
+
+ALERTED, RESOLVED, ASKED, LAPSED, DRIFTED, ABSENT, RETURNED, FLAT = range(8)
+#: Series named by an alert.
+CONTRIBUTORS = 5
+
+
+class Events(NamedTuple):
+    """In log order. who: entity (the first four kinds) or row; at: index of the sample.
+
+    times (n, 4): started, incident, asked, ended; for a series: its last sample. numbers (n, 6): severity, confidence,
+    page, peak, 1 if the cause is absence; for a series: see `fold` and `absence`. channels (n, 6): how far each is
+    above its median. rows, shares (n, 5), values (n, 5, 4): contributors with value, expected, lower, upper.
+    """
+
+    kind: Array
+    who: Array
+    ts_ms: Array
+    at: Array
+    times: Array
+    numbers: Array
+    channels: Array
+    rows: Array
+    shares: Array
+    values: Array
+
+
+def fresh_events(events: int) -> Events:
+    """Room for `events` events."""
+    return Events(
+        np.empty(events, np.int8),
+        np.empty(events, np.int32),
+        np.empty(events, np.int64),
+        np.empty(events, np.int32),
+        np.empty((events, 4), np.int64),
+        np.empty((events, 6), np.float64),
+        np.empty((events, entity.CHANNELS), np.float32),
+        np.empty((events, CONTRIBUTORS), np.int32),
+        np.empty((events, CONTRIBUTORS), np.float32),
+        np.empty((events, CONTRIBUTORS, 4), np.float64),
+    )
+
+
+@inline
+def note(events: Events, context: Context, kind: int, who: int, ts_ms: int, at: int) -> None:
+    k = context.cursor[EVENTS]
+    events.kind[k], events.who[k], events.ts_ms[k], events.at[k] = kind, who, ts_ms, at
+    context.cursor[EVENTS] = k + 1
+
+
+@inline
+def describe(
+    events: Events, k: int, e: int, severity: float, sure: float, page: float, ents: Entities, context: Context
+) -> None:
+    life = ents.life
+    events.times[k, 0], events.times[k, 1] = life.started_ms[e], life.incident_ms[e]
+    events.times[k, 2], events.times[k, 3] = life.asked_ms[e], life.ended_ms[e]
+    events.numbers[k, 0], events.numbers[k, 1], events.numbers[k, 2] = severity, sure, page
+    events.numbers[k, 3], events.numbers[k, 4] = float(life.peak[e]), 0.0
+    for c in range(entity.CHANNELS):
+        events.channels[k, c] = np.float32(context.share[c])
+
+
+@inline
+def contributors(events: Events, k: int, e: int, rows: Rows, ents: Entities, block: Block, pool: Array) -> None:
+    """The series with the largest scores of this tick, largest first; share of the sum over the entity."""
+    total = 0.0
+    for place in range(CONTRIBUTORS):
+        events.rows[k, place] = -1
+        events.shares[k, place] = np.float32(0.0)
+    b = ents.open.first_block[e]
+    while b >= 0:
+        at = block.start[b] + SCORE * block.capacity[b]
+        for j in range(block.width[b]):
+            score = pool[at + j]
+            total += float(score)
+            place = CONTRIBUTORS - 1
+            if score <= events.shares[k, place]:
+                continue
+            while place > 0 and score > events.shares[k, place - 1]:
+                events.shares[k, place] = events.shares[k, place - 1]
+                events.rows[k, place] = events.rows[k, place - 1]
+                place -= 1
+            events.shares[k, place] = score
+            events.rows[k, place] = block.member[b, j]
+        b = block.next[b]
+    for place in range(CONTRIBUTORS):
+        row = events.rows[k, place]
+        events.shares[k, place] = np.float32(float(events.shares[k, place]) / max(total, 1e-9))
+        if row >= 0:
+            events.values[k, place, 0] = rows.level.last[row]
+            events.values[k, place, 1] = rows.shown.expected[row]
+            events.values[k, place, 2] = rows.shown.expected[row] - float(rows.shown.band[row])
+            events.values[k, place, 3] = rows.shown.expected[row] + float(rows.shown.band[row])

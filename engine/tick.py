@@ -1,0 +1,165 @@
+"""Tick: all series of an entity at one moment. Closed, it is scored, judged, learned and told.
+
+Owns what happens at a close, and the open tick itself: who has reported, who is still due.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine import alerts, verdict
+from engine.columns import Array
+from engine.components import entity, joint, tail
+from engine.components.block import HERE, NOVELTY, SEASONAL, Block, Z
+from engine.events import ALERTED, ASKED, LAPSED, RESOLVED, Events, contributors, describe, note
+from engine.kernel import inline, kernel
+from engine.state import EVENTS, TICKS, Context, Entities, Rows, TickMarks
+
+#: After a pause of more than this many steps the past is no longer near.
+GAP_TICKS = 3.0
+
+
+@inline
+def opens_later_tick(rows: Rows, ents: Entities, row: int, e: int, ts_ms: int) -> bool:
+    """Does this sample belong to a later tick than the one that is open?"""
+    if ents.open.here[e] == 0:
+        return False
+    if rows.link.tick[row] == ents.open.number[e]:
+        return True
+    step = float(rows.presence.step_ms[row])
+    return step > 0.0 and float(ts_ms - ents.open.tick_ms[e]) > 0.5 * step
+
+
+@inline
+def report(
+    rows: Rows, ents: Entities, block: Block, pool: Array, row: int, e: int, ts_ms: int, z: float, news: float,
+    r_season: float,
+) -> None:  # fmt: skip
+    """Put a series' scores into the open tick (z NaN: it reported that it has no value).
+
+    A series takes part from its second sample on: the first may come when its entity's tick has just been closed, and
+    would open a tick of its own.
+    """
+    tick = ents.open
+    if tick.here[e] == 0:
+        tick.tick_ms[e] = ts_ms
+        if tick.number[e] == 0:
+            tick.due[e] = tick.members[e]
+    if rows.link.tick[row] == tick.number[e] - 1:
+        tick.due[e] -= 1
+    tick.here[e] += 1
+    rows.link.tick[row] = tick.number[e]
+    if not np.isnan(z):
+        b, j = rows.link.block[row], rows.link.slot[row]
+        c, start = block.capacity[b], block.start[b]
+        pool[start + Z * c + j] = np.float32(z)
+        pool[start + NOVELTY * c + j] = np.float32(news)
+        pool[start + SEASONAL * c + j] = np.float32(r_season)
+        pool[start + HERE * c + j] = np.float32(1.0)
+
+
+@inline
+def close_tick(
+    e: int, at: int, rows: Rows, ents: Entities, block: Block, pool: Array, ticks: TickMarks, events: Events,
+    context: Context,
+) -> None:  # fmt: skip
+    """Score, judge and learn the open tick of entity e."""
+    tick, own, sums = ents.open, ents.entity, context.sums
+    ts_ms = tick.tick_ms[e]
+    is_gap = _learn_step(ents, e, ts_ms)
+    sums[:] = 0.0
+    b = tick.first_block[e]
+    while b >= 0:
+        if is_gap:
+            joint.forget_history(block, pool, b)
+        joint.step(block, pool, b, context.work, context.scratch, sums)
+        b = block.next[b]
+    members = float(tick.members[e])
+    own.quality[e] += np.float32(0.05 * (float(tick.here[e]) / max(members, 1.0) - float(own.quality[e])))
+    entity.evidence(sums, context.channel)
+    age = own.ticks[e]
+    counts = own.counts.reshape(-1, tail.BINS)
+    unit, mass = own.unit.reshape(-1), own.mass.reshape(-1)
+    severity, log_page = entity.score(own, counts, unit, mass, e, context.channel, context.share)
+    page = entity.page(own, e, log_page, context.per_day) if age >= entity.SILENT else np.nan
+    agreement = 0.0
+    for k in range(entity.G):
+        agreement += 0.2 if context.channel[k] > np.exp(float(own.high[e, k])) else 0.0
+    sure = verdict.confidence(severity, page, agreement, age, min(float(own.quality[e]), 1.0))
+    ents.life.severe[e] = ents.life.severe[e] + 1 if severity >= verdict.SEVERE else 0
+    decision = verdict.decide(page, sure, ents.life.severe[e]) if age >= entity.SILENT else verdict.QUIET
+    n = context.cursor[TICKS]
+    ticks.entity[n], ticks.ts_ms[n], ticks.at[n] = e, ts_ms, at
+    ticks.severity[n], ticks.confidence[n], ticks.page[n] = np.float32(severity), np.float32(sure), np.float32(page)
+    ticks.decision[n] = decision
+    context.cursor[TICKS] = n + 1
+    _live(e, at, ts_ms, severity, sure, page, decision, rows, ents, block, pool, events, context)
+    _begin_tick(ents, block, pool, e)
+
+
+@inline
+def _learn_step(ents: Entities, e: int, ts_ms: int) -> bool:
+    """Learn the time between ticks; True after a gap of more than three of them."""
+    last, step = ents.open.closed_ms[e], float(ents.entity.step_ms[e])
+    ents.open.closed_ms[e] = ts_ms
+    if last < 0:
+        return False
+    gap = float(ts_ms - last)
+    if step <= 0.0:
+        ents.entity.step_ms[e] = np.float32(gap)
+        return False
+    ents.entity.step_ms[e] = np.float32(step + 0.05 * min(max(gap - step, -0.5 * step), 0.5 * step))
+    return gap > GAP_TICKS * step
+
+
+@inline
+def _begin_tick(ents: Entities, block: Block, pool: Array, e: int) -> None:
+    tick = ents.open
+    tick.due[e] = tick.here[e]
+    tick.here[e] = 0
+    tick.number[e] += 1
+    b = tick.first_block[e]
+    while b >= 0:
+        at = block.start[b] + HERE * block.capacity[b]
+        for j in range(block.width[b]):
+            pool[at + j] = np.float32(0.0)
+        b = block.next[b]
+
+
+@inline
+def _live(
+    e: int, at: int, ts_ms: int, severity: float, sure: float, page: float, decision: int, rows: Rows, ents: Entities,
+    block: Block, pool: Array, events: Events, context: Context,
+) -> None:  # fmt: skip
+    """Advance the entity's alert and note what has to be told."""
+    own, life = ents.entity, ents.life
+    felt = max(severity, alerts.WARM_SEVERITY) if ents.open.absent[e] > 0 else severity
+    was_calm = life.state[e] == alerts.IDLE
+    action = alerts.advance(life, context.table, e, ts_ms, float(own.step_ms[e]), felt, decision)
+    weight = 0.0
+    if was_calm and page >= 1.0:
+        weight = 0.1 if page > 2.0 else 1.0
+    if own.ticks[e] > entity.SILENT:
+        entity.account(own, e, weight, context.per_day)
+    if action == alerts.NOTHING:
+        return
+    kind = ALERTED
+    if action == alerts.RESOLVE:
+        kind = RESOLVED
+    elif action == alerts.ASK:
+        kind = ASKED
+    elif action == alerts.EXPIRE:
+        kind = LAPSED
+    note(events, context, kind, e, ts_ms, at)
+    k = context.cursor[EVENTS] - 1
+    describe(events, k, e, severity, sure, page, ents, context)
+    contributors(events, k, e, rows, ents, block, pool)
+
+
+@kernel
+def close_from_outside(
+    e: int, at: int, rows: Rows, ents: Entities, block: Block, pool: Array, ticks: TickMarks, events: Events,
+    context: Context,
+) -> None:  # fmt: skip
+    """Close one open tick from outside the fold: for output, when a file has ended."""
+    close_tick(e, at, rows, ents, block, pool, ticks, events, context)
