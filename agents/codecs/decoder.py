@@ -9,7 +9,7 @@ the same rows whatever the batches and whatever path decoded them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from agents.codecs import influx, plain, sniff
 from agents.codecs.columns import Found
-from agents.codecs.rules import AppendTime, Limits, Out, identity
+from agents.codecs.rules import AppendTime, Families, Limits, Out, identity
 from agents.codecs.speculation import Speculation
 from engine.batch import Batch
 from engine.errors import BadSample, ConfigError
-from engine.series import Kind, Series
+from engine.series import Kind, Labels, Series
 
 #: Identities kept by their raw spelling; full caches are emptied, which costs one slow pass and no correctness.
 MAX_CACHED = 400_000
@@ -69,7 +69,9 @@ class Decoder:
         self._format = format
         self._max_record_bytes = max_record_bytes
         self._limits = Limits(max_abs_value, future_ms)
-        self._rows: dict[tuple[str, tuple[tuple[str, str], ...]], int] = {}
+        self._rows: dict[tuple[str, Labels], int] = {}
+        self._families: Families = {}
+        self._slow_records = 0
         self._heads: influx.Heads = {}
         self._fast: Speculation | None = None
         if speculate and not numba.config.DISABLE_JIT:  # type: ignore[attr-defined]  # set by name at run time
@@ -90,11 +92,12 @@ class Decoder:
         """One batch of whole records, in log order.
 
         values: None is a tombstone. offsets: int64, one a record. append_ms: the records' own times in epoch
-        milliseconds, -1 where there is none, as an array or as a function of the index. next_offset: the offset after
-        the last record read.
+        milliseconds, -1 where there is none, as an array (half the cost) or as a function of the index.
+        next_offset: the offset after the last record read.
         """
-        own_ms = append_ms if isinstance(append_ms, np.ndarray) else _times(append_ms, len(values))
-        out, letters = Out(self._row_of, self._limits), list[DeadLetter]()
+        own_ms = _times(append_ms, len(values))
+        out, letters = Out(self._row_of, self._limits, self._families), list[DeadLetter]()
+        self._slow_records = 0
         if self._fast is None:
             for index, value in enumerate(values):
                 self._slow(index, value, int(own_ms[index]), out, letters)
@@ -104,7 +107,7 @@ class Decoder:
             )  # fmt: skip
         else:
             found = self._speculate(self._fast, values, own_ms, out, letters)
-        self._forget()
+        self._forget(self._slow_records, len(values))
         return _batch(found, offsets, letters, next_offset), letters
 
     def _speculate(
@@ -137,6 +140,7 @@ class Decoder:
         """One record by the slow path; its format if there is nothing wrong with it, else ""."""
         if value is None:
             return ""
+        self._slow_records += 1
         before = len(out.row)
         out.bad, out.bad_samples = None, 0
         form = self._record(value, own_ms, out)
@@ -166,8 +170,8 @@ class Decoder:
             out.note(error)
         return form
 
-    def _row_of(self, name: str, labels: Iterable[tuple[str, str]], kind: Kind) -> int:
-        key = (name, tuple(labels))
+    def _row_of(self, name: str, labels: Labels, kind: Kind) -> int:
+        key = (name, labels)
         row = self._rows.get(key, -1)
         if row < 0:
             series = identity(name, labels, kind)
@@ -179,11 +183,12 @@ class Decoder:
             self._rows[key] = row
         return row
 
-    def _forget(self) -> None:
-        if len(self._rows) > MAX_CACHED:
-            self._rows.clear()
-        if len(self._heads) > MAX_CACHED:
-            self._heads.clear()
+    def _forget(self, slow: int, records: int) -> None:
+        """Keep the slow path's caches bounded; small where nearly all is known at sight and they are not needed."""
+        most = MAX_CACHED if self._fast is None or 10 * slow > records else MAX_CACHED // 100
+        for cache in (self._rows, self._heads, self._families):
+            if len(cache) > most:
+                cache.clear()
 
 
 def _letter(index: int, error: BadSample, bad_samples: int) -> DeadLetter:
@@ -191,7 +196,9 @@ def _letter(index: int, error: BadSample, bad_samples: int) -> DeadLetter:
     return DeadLetter(index, error.reason, error.detail + more)
 
 
-def _times(append_ms: AppendTime, count: int) -> NDArray[np.int64]:
+def _times(append_ms: AppendTime | NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    if isinstance(append_ms, np.ndarray):
+        return np.ascontiguousarray(append_ms, np.int64)
     return np.fromiter(map(append_ms, range(count)), np.int64, count)
 
 
@@ -217,3 +224,20 @@ def _batch(found: Found, offsets: NDArray[np.int64], letters: list[DeadLetter], 
     return Batch(
         found.row, found.ts_ms, found.value, offsets[found.record], next_offset, offsets[dead], offsets[silent]
     )
+
+
+def warm_up() -> None:
+    """Compile, or load from the cache, all kernels: to be called before gc.freeze() and before the first record."""
+    times = np.array([-1], np.int64)
+    decoder = Decoder(_NoShard())
+    for record in (b'{"name":"warm.up","value":1.5,"ts":1767225600}', b"warm_up value=1.5 1767225600"):
+        for offset in range(2):
+            decoder.decode([record], np.array([offset]), times, offset + 1)
+
+
+class _NoShard:
+    def admit(self, series: Series) -> int:  # noqa: ARG002 - all series are one here
+        return 0
+
+    def row_of(self, text: str) -> int:  # noqa: ARG002 - as above
+        return 0

@@ -15,7 +15,7 @@ to one series.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import NamedTuple
 
 from agents.codecs.plain import field_name
@@ -30,6 +30,8 @@ _TAG = re.compile(rb",(" + _TEXT + rb"++)=(" + _TEXT + rb"*+)")
 _FIELD = re.compile(rb"(" + _TEXT + rb'++)=("(?:[^"\\]++|\\.)*+"|[^,\s"]++)', re.DOTALL)
 _TIME = re.compile(rb" (-?[0-9]{1,20})[ \r]*+(?=\n|$)")
 _END = re.compile(rb"[ \r]*+(?=\n|$)")
+#: A line without escapes, quotes and odd blanks, in its parts: what nearly all are.
+_SIMPLE = re.compile(rb'([^\\"\s]++ )([^\\"\s]++)(?: ([0-9]{1,19}))?+(?=\n|$)')
 _FLOAT = re.compile(rb"[-+]?(?:[0-9]++\.?+[0-9]*+|\.[0-9]++)(?:[eE][-+]?[0-9]++)?+")
 _INT = re.compile(rb"[-+]?[0-9]{1,20}i|\+?[0-9]{1,20}u")
 _BOOL = frozenset((b"t", b"T", b"true", b"True", b"TRUE", b"f", b"F", b"false", b"False", b"FALSE"))
@@ -64,7 +66,7 @@ def decode(value: bytes, append_ms: int, out: Out, heads: Heads) -> None:
         else:
             begin = at
             try:
-                line = scan_line(value, at)
+                line = scan_line(value, at, heads)
                 at = line.end
                 ts_ms = check_time(line.time, append_ms, out.limits)
                 _add_fields(line.head, line.fields, ts_ms, out, heads)
@@ -100,8 +102,18 @@ class Line(NamedTuple):
     end: int
 
 
-def scan_line(value: bytes, at: int) -> Line:
-    """The line that begins at `at`, read to its end before any of it is used."""
+def scan_line(value: bytes, at: int, known: Container[bytes] = ()) -> Line:
+    """The line that begins at `at`, read to its end before any of it is used. known: heads that need no check."""
+    simple = _SIMPLE.match(value, at)
+    if simple is not None and simple[1] in known:
+        head, inside, stamp = simple.groups()
+        fields = [part.partition(b"=")[::2] for part in inside.split(b",")]
+        if all(map(all, fields)):
+            return Line(head, fields, int(stamp) if stamp else None, simple.end())
+    return _scan_any_line(value, at)
+
+
+def _scan_any_line(value: bytes, at: int) -> Line:
     match = _HEAD.match(value, at)
     if match is None:
         raise _broken(value, at, "no `measurement[,tag=value] ` at its start")
@@ -126,12 +138,13 @@ def scan_line(value: bytes, at: int) -> Line:
 
 def _add_fields(raw_head: bytes, fields: list[tuple[bytes, bytes]], ts_ms: int, out: Out, heads: Heads) -> None:
     head = heads.get(raw_head) or read_head(raw_head)
+    bound = out.limits.max_abs_value
     for key, raw in fields:
         try:
             number = _number(raw)
             if number is None:
                 continue
-            value = check_value(number, out.limits)
+            value = number + 0.0 if -bound <= number <= bound else check_value(number, out.limits)
             row = head.rows.get(key, -1)
             if row < 0:
                 row = out.row_of(field_name(head.name, _unescape(key)), head.labels, Kind.UNKNOWN)
@@ -167,10 +180,10 @@ def _text(raw: bytes) -> str:
 
 def _number(raw: bytes) -> float | int | None:
     """A field's number; None for a string or a boolean."""
-    if raw[0] == 34 or raw in _BOOL:
-        return None
     if _FLOAT.fullmatch(raw):
         return float(raw)
+    if raw[0] == 34 or raw in _BOOL:
+        return None
     if _INT.fullmatch(raw):
         number = int(raw[:-1])
         if -_INT64 <= number < (_INT64 if raw.endswith(b"i") else 2 * _INT64):

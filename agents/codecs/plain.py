@@ -17,14 +17,13 @@ Infinity, 1e999, bad UTF-8 and deep nesting; all of that is relied on and tested
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import orjson
 
 from agents.codecs.rules import Out, check_time, check_value, short
 from engine.errors import BadSample
-from engine.series import Kind
+from engine.series import Kind, Labels
 
 _NAMES = ("name", "metric", "series")
 _TIMES = ("timestamp", "ts", "time")
@@ -75,7 +74,7 @@ def decode_item(item: Any, append_ms: int, out: Out, *, plain: bool = True, tele
 
 
 def _decode_plain(item: dict[str, Any], append_ms: int, out: Out) -> None:
-    name = _first(item, _NAMES)
+    name = item.get("name") or _first(item, _NAMES)
     if type(name) is not str:
         raise BadSample("no_name", 'none of "name", "metric", "series" is a string')
     if "value" not in item:
@@ -92,12 +91,19 @@ def _decode_telegraf(item: dict[str, Any], append_ms: int, out: Out) -> None:
         raise BadSample("no_name", 'Telegraf JSON without a string "name"')
     ts_ms = check_time(item.get("timestamp"), append_ms, out.limits)
     labels = _checked(item["tags"]) if item.get("tags") is not None else ()
+    rows = out.families.get((name, labels)) or {}
+    bound = out.limits.max_abs_value
     for field, raw in item["fields"].items():
         if type(raw) is not float and type(raw) is not int:
             continue
         try:
-            value = check_value(raw, out.limits)
-            out.add(out.row_of(field_name(name, field), labels, Kind.UNKNOWN), ts_ms, value)
+            value = raw + 0.0 if -bound <= raw <= bound else check_value(raw, out.limits)
+            row = rows.get(field, -1)
+            if row < 0:
+                row = out.row_of(field_name(name, field), labels, Kind.UNKNOWN)
+                rows[field] = row
+                out.families[name, labels] = rows
+            out.add(row, ts_ms, value)
         except BadSample as error:
             out.note(error)
 
@@ -112,20 +118,20 @@ def field_name(measurement: str, field: str) -> str:
 
 
 def _first(item: dict[str, Any], keys: tuple[str, ...]) -> Any:
-    for key in keys:
+    for key in keys:  # the first that is there wins
         if (found := item.get(key)) is not None:
             return found
     return None
 
 
-def _labels(item: dict[str, Any]) -> Iterable[tuple[str, str]]:
+def _labels(item: dict[str, Any]) -> Labels:
     for key in ("labels", "tags"):
         if item.get(key) is not None:
             return _checked(item[key])
     return tuple([(k, v) for k, v in item.items() if type(v) is str and k not in _RESERVED])
 
 
-def _checked(labels: Any) -> Iterable[tuple[str, str]]:
+def _checked(labels: Any) -> Labels:
     if type(labels) is not dict:
         raise BadSample("labels", f"labels are {short(labels)}; wanted an object of strings")
     for value in labels.values():

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from engine.errors import BadSample
-from engine.series import Kind, Series
+from engine.series import Kind, Labels, Series
 
 #: 2000-01-01 and 2100-01-01 in epoch milliseconds: outside, a clock or a unit is broken.
 MIN_TS_MS = 946_684_800_000
@@ -40,6 +40,8 @@ _AMBIGUOUS = re.compile(r'["{}]')
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
+RowOf = Callable[[str, Labels, Kind], int]
+Families = dict[tuple[str, Labels], dict[str, int]]
 AppendTime = Callable[[int], int]
 
 
@@ -53,13 +55,15 @@ class Limits(NamedTuple):
 class Out:
     """Collects samples of one decoder in log order, and what was wrong with the record at hand.
 
-    row_of(name, labels, kind) finds or admits a series; it may raise BadSample.
+    row_of(name, labels, kind) finds or admits a series; it may raise BadSample. families: rows of fields seen before,
+    by the name and the labels that they share.
     """
 
-    __slots__ = ("bad", "bad_samples", "index", "limits", "row", "row_of", "ts_ms", "value")
+    __slots__ = ("bad", "bad_samples", "families", "index", "limits", "row", "row_of", "ts_ms", "value")
 
-    def __init__(self, row_of: Callable[[str, Iterable[tuple[str, str]], Kind], int], limits: Limits) -> None:
+    def __init__(self, row_of: RowOf, limits: Limits, families: Families | None = None) -> None:
         self.row_of = row_of
+        self.families = {} if families is None else families
         self.limits = limits
         self.row: list[int] = []
         self.ts_ms: list[int] = []
@@ -156,7 +160,7 @@ def check_time(raw: object, append_ms: int, limits: Limits) -> int:
     """The sample's time; the record's own where the sample has none. append_ms is -1 where Kafka has none either."""
     if raw is None:
         return own_time(append_ms)
-    ts_ms = to_ms(raw)
+    ts_ms = raw if type(raw) is int and MIN_TS_MS <= raw < MAX_TS_MS else to_ms(raw)
     if append_ms >= 0 and ts_ms > append_ms + limits.future_ms:
         ahead_s = (ts_ms - append_ms) / 1000
         raise BadSample("time_future", f"timestamp {short(raw)} is {ahead_s:.0f} s ahead of the record's own time")
