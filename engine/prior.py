@@ -104,7 +104,7 @@ class Prior:
             "structure": lent[STRUCTURE] / max(float(part["vectors"][block.SEEN, j]), lent[STRUCTURE], 1.0),
             "tail": lent[TAIL] / max(float(roster.rows.shown.mass[row]), lent[TAIL], 1.0),
         }
-        return {name: round(share, 4) for name, share in shares.items() if share > 0.0}
+        return {name: round(float(share), 4) for name, share in shares.items() if share > 0.0}
 
     def _check(self, count: int) -> None:
         a = self._arrays

@@ -1,8 +1,17 @@
-"""Transfer: what one environment has learned, as a start for another. distil -> match -> plan -> lend."""
+"""Transfer: what one environment has learned, as a start for another. distil -> match -> plan -> lend.
+
+health       may this environment be a source at all
+fingerprint  what a series is like, whatever its unit and level
+distil       a checkpoint becomes a source snapshot: no raw sample, no level
+match        nearest class, distance, zone
+plan         the whole decision as data, before anything happens
+lend         a source and a plan become the prior that a shard seeds with (`engine.prior`)
+"""
 
 from __future__ import annotations
 
 from engine.transfer.distil import distil
 from engine.transfer.lend import read_prior
+from engine.transfer.plan import Entry, Plan, plan
 
-__all__ = ["distil", "read_prior"]
+__all__ = ["Entry", "Plan", "distil", "plan", "read_prior"]

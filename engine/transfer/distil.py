@@ -20,7 +20,7 @@ from engine.components import block, entity, tail
 from engine.config import ENGINE_VERSION, EngineConfig
 from engine.errors import ConfigError
 from engine.roster import Roster
-from engine.snapshot import State
+from engine.snapshot import State, json_column
 from engine.state import SERIES_ROWS
 from engine.transfer import fingerprint, health
 from engine.transfer.fingerprint import LOG_FAR, LOG_RATIO, LOG_SIGMA, Looks
@@ -35,9 +35,8 @@ GROWN_TICKS = 500.0
 def distil(state: State) -> State:
     """The source snapshot of a checkpoint; ConfigError if it is none or its environment is not healthy."""
     if state.manifest.get("kind") != "checkpoint" or "text.names" not in state.arrays:
-        raise ConfigError(
-            f"a snapshot of kind {state.manifest.get('kind')!r} was given to distil; wanted the checkpoint of one shard."
-        )
+        kind = state.manifest.get("kind")
+        raise ConfigError(f"a snapshot of kind {kind!r} was given to distil; wanted the checkpoint of one shard.")
     roster = Roster.restore(state.arrays, EngineConfig())
     measured = health.measure(roster, state.manifest)
     health.check(measured)
@@ -71,9 +70,9 @@ def _class_arrays(roster: Roster, looks: Looks, classes: Looks) -> dict[str, Arr
     own = [_own(roster, rows) for rows in members]
     features = classes.features
     return {
-        "classes": np.frombuffer("\n".join(classes.names).encode(), np.uint8).copy(),
+        "classes": json_column(classes.names),
         "series": classes.series,
-        "count": classes.count,
+        "samples": classes.samples,
         "features": features,
         "low": classes.low,
         "high": classes.high,
@@ -93,7 +92,7 @@ def _class_arrays(roster: Roster, looks: Looks, classes: Looks) -> dict[str, Arr
 
 def _grown_rows(looks: Looks, name: str) -> list[int]:
     """The series behind a class, as `by_class` takes them, at most MOST_ENTITIES."""
-    grown = (looks.count >= fingerprint.YOUNGEST) & np.isfinite(looks.features).all(axis=1)
+    grown = (looks.samples >= fingerprint.YOUNGEST) & np.isfinite(looks.features).all(axis=1)
     found = [row for row, of in enumerate(looks.names) if of == name and grown[row]]
     return _thinned(found)
 
@@ -105,9 +104,9 @@ def _thinned(rows: list[int]) -> list[int]:
 
 
 def _tail(roster: Roster, rows: list[int]) -> Array:
-    shown, factory = roster.rows.shown, entity.factory()[entity.SEVERE].astype(np.float64) * (SERIES_ROWS / entity.FACTORY_ROWS)
-    parts = [tail.distil(shown.counts[row].astype(np.float64), factory) for row in rows]
-    return np.mean(parts, axis=0)
+    factory = entity.factory()[entity.SEVERE].astype(np.float64) * (SERIES_ROWS / entity.FACTORY_ROWS)
+    parts = [tail.distil(roster.rows.shown.counts[row].astype(np.float64), factory) for row in rows]
+    return np.asarray(np.mean(parts, axis=0))
 
 
 class _Own(NamedTuple):
@@ -132,7 +131,7 @@ def _part(roster: Roster, b: int) -> dict[str, Array]:
 
 
 def _pair_arrays(roster: Roster, classes: Looks) -> dict[str, Array]:
-    """pairs (p, 2): classes i, j; lagged (p, 21): E z_i(t) z_j(t - k); residual (p,); support (p,): blocks behind it."""
+    """pairs (p, 2): classes i, j; lagged (p, 21): E z_i(t) z_j(t - k); residual (p,); support (p,): blocks behind."""
     at = {name: k for k, name in enumerate(classes.names)}
     grown = np.flatnonzero(roster.block.ticks[: roster.block_count] >= GROWN_TICKS)
     sums: dict[tuple[int, int], list[tuple[Array, float]]] = {}

@@ -26,21 +26,21 @@ LOG_RATIO, LAG1, LOG_FAR, LOG_SIGMA = range(len(FEATURES))
 #: Samples at which a feature is half known. The young variance of an autocorrelated series says little.
 HALF_KNOWN = (600.0, 300.0, 1440.0, 300.0)
 #: Share of the day that must have been seen before two shapes are compared.
-SEEN_SHARE = 0.25
+SEEN_SHARE = 0.6
 #: A series with fewer samples has no fingerprint.
-YOUNGEST = 32.0
+YOUNGEST = 8.0
 
 
 class Looks(NamedTuple):
     """Fingerprints of n series or of n classes, by row.
 
-    names; series (n,): how many are behind it; count (n,): samples; features (n, 4) with their 10 and 90 % points low
+    names; series (n,): how many are behind it; samples (n,); features (n, 4) with their 10 and 90 % points low
     and high over the series behind; shape (n, 96) in sd, visits (n, 96); step_ms (n,); kind (n,).
     """
 
     names: list[str]
     series: Array
-    count: Array
+    samples: Array
     features: Array
     low: Array
     high: Array
@@ -58,7 +58,7 @@ def of_rows(roster: Roster) -> Looks:
     return Looks(
         names=list(roster.classes),
         series=np.ones(n, np.int64),
-        count=roster.rows.level.count[:n].copy(),
+        samples=roster.rows.level.count[:n].copy(),
         features=features,
         low=features,
         high=features,
@@ -85,7 +85,7 @@ def by_class(looks: Looks) -> Looks:
     """Pool the fingerprints of each name, in order of names: medians, with their spread."""
     names = sorted(set(looks.names))
     at = np.array(looks.names)
-    grown = (looks.count >= YOUNGEST) & np.isfinite(looks.features).all(axis=1)
+    grown = (looks.samples >= YOUNGEST) & np.isfinite(looks.features).all(axis=1)
     groups = [np.flatnonzero((at == name) & grown) for name in names]
     kept = [(name, rows) for name, rows in zip(names, groups, strict=True) if len(rows)]
     features = [looks.features[rows] for _, rows in kept]
@@ -97,7 +97,7 @@ def by_class(looks: Looks) -> Looks:
     return Looks(
         names=[name for name, _ in kept],
         series=np.array([len(rows) for _, rows in kept], np.int64),
-        count=stack([np.median(looks.count[rows]) for _, rows in kept]),
+        samples=stack([np.median(looks.samples[rows]) for _, rows in kept]),
         features=stack([np.median(part, axis=0) for part in features], len(FEATURES)),
         low=stack([np.quantile(part, 0.1, axis=0) for part in features], len(FEATURES)),
         high=stack([np.quantile(part, 0.9, axis=0) for part in features], len(FEATURES)),

@@ -53,9 +53,10 @@ def measure(roster: Roster, manifest: Mapping[str, Any]) -> dict[str, float]:
 def check(health: Mapping[str, float]) -> None:
     """Nothing, or ConfigError with all reasons why this is no source."""
     alerts_most = ALERTS_FREE + ALERTS_PER_DAY * health["entity_days"]
+    alerts = health["alert_records"]
     rules = (
         (health["age_samples"] >= AGE_SAMPLES, "age_samples", f"at least {AGE_SAMPLES:g}; let it run longer"),
-        (health["alert_records"] <= alerts_most, "alert_records", f"at most {alerts_most:.4g} for its age; mend it first"),
+        (alerts <= alerts_most, "alert_records", f"at most {alerts_most:.4g} at its age; mend it first"),
         (health["drifting_share"] <= DRIFTING, "drifting_share", f"at most {DRIFTING:g}; wait until it has settled"),
         (health["missing_share"] <= MISSING, "missing_share", f"at most {MISSING:g}; mend its collection first"),
         (health["absent_share"] <= ABSENT, "absent_share", f"at most {ABSENT:g}; wait until its series are back"),

@@ -1,0 +1,151 @@
+"""Plan: the whole decision of a seeding as data, before anything happens.
+
+Owns what is decided for each metric class of a target, its form as JSON and as a table, and its identity. A plan is a
+function of two snapshots and of nothing else, so it is reproducible, and it names both by their digests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+
+from engine.config import ENGINE_VERSION, EngineConfig
+from engine.errors import ConfigError
+from engine.roster import Roster
+from engine.series import stable_id
+from engine.snapshot import State, pack, read_json_column
+from engine.transfer import fingerprint
+from engine.transfer.fingerprint import Looks
+from engine.transfer.match import COLD, NAMED, match
+
+SCHEMA = "graft.plan/1"
+_HEADER = ["class", "series", "from", "distance", "evidence", "zone", "because"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What happens to one metric class of the target. source: class that lends, None where it stays cold.
+
+    distance in spreads of the source's class, None where there is none; evidence: how much the target knows of itself.
+    """
+
+    target: str
+    series: int
+    source: str | None
+    distance: float | None
+    evidence: float
+    zone: str
+    by: str
+    because: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Entries in order of the target's class names. source, target: what it was made of, with digests."""
+
+    source: dict[str, Any]
+    target: dict[str, Any]
+    entries: tuple[Entry, ...]
+    refused: str | None = None
+
+    @property
+    def id(self) -> str:
+        """The same for the same decision on the same snapshots."""
+        return stable_id("plan", self.source["digest"], self.target["digest"], *self.entries, self.refused)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, `graft.plan/1`."""
+        warm = [entry for entry in self.entries if entry.zone != COLD]
+        return {
+            "schema": SCHEMA,
+            "id": self.id,
+            "engine": ENGINE_VERSION,
+            "source": self.source,
+            "target": self.target,
+            "refused": self.refused,
+            "seeded": len(warm),
+            "cold": len(self.entries) - len(warm),
+            "entries": [
+                {name: getattr(entry, name) for name in Entry.__dataclass_fields__} for entry in self.entries
+            ],
+        }
+
+    def table(self) -> list[list[str]]:
+        """Rows of text for people; the first is the header."""
+        return [_HEADER, *(_row(entry) for entry in self.entries)]
+
+
+def _row(entry: Entry) -> list[str]:
+    far = "-" if entry.distance is None else f"{entry.distance:.2f}"
+    lender = entry.source or "-"
+    return [entry.target, str(entry.series), lender, far, f"{entry.evidence:.1f}", entry.zone, entry.because]
+
+
+def plan(source: State, target: State) -> Plan:
+    """Decide what `source` (a source snapshot) would lend to the classes of `target` (a checkpoint)."""
+    if source.manifest.get("kind") != "source" or target.manifest.get("kind") != "checkpoint":
+        raise ConfigError(
+            f"a plan was asked for from a {source.manifest.get('kind')!r} to a {target.manifest.get('kind')!r}; wanted "
+            "a source snapshot (`graft snapshot create`) and the state of the target."
+        )
+    theirs = looks_of(source)
+    roster = Roster.restore(target.arrays, EngineConfig())
+    ours = fingerprint.by_class(fingerprint.of_rows(roster))
+    young = sorted(set(roster.classes) - set(ours.names))
+    entries = [_entry(theirs, ours, k) for k in range(len(ours.names))]
+    entries += [_entry_of_unknown(theirs, name, roster.classes.count(name)) for name in young]
+    part = {key: target.manifest.get(key) for key in ("topic", "partition", "next_offset")}
+    return Plan(
+        source={"environment": source.manifest.get("environment"), "digest": digest(source)},
+        target={**part, "digest": digest(target)},
+        entries=tuple(sorted(entries, key=lambda entry: entry.target)),
+        refused=_refused(source),
+    )
+
+
+def _refused(source: State) -> str | None:
+    theirs = source.manifest.get("engine")
+    if theirs == ENGINE_VERSION:
+        return None
+    return f"the source was cut by engine {theirs}, this is engine {ENGINE_VERSION}; cut it again with this version."
+
+
+def _entry(theirs: Looks, ours: Looks, k: int) -> Entry:
+    found = match(theirs, ours, k)
+    is_lent = found.source >= 0 and found.zone != COLD
+    return Entry(
+        target=ours.names[k],
+        series=int(ours.series[k]),
+        source=theirs.names[found.source] if is_lent else None,
+        distance=round(found.distance, 4) if np.isfinite(found.distance) else None,
+        evidence=round(found.evidence, 4),
+        zone=found.zone,
+        by=found.by,
+        because=found.because,
+    )
+
+
+def _entry_of_unknown(theirs: Looks, name: str, series: int) -> Entry:
+    """A class that has hardly begun: its name is all there is."""
+    is_known = name in theirs.names
+    because = "same name, nothing else known yet" if is_known else "not in the source, and too young to be recognised"
+    return Entry(
+        target=name, series=series, source=name if is_known else None, distance=None, evidence=0.0,
+        zone=NAMED if is_known else COLD, by="name" if is_known else "", because=because,
+    )  # fmt: skip
+
+
+def looks_of(source: State) -> Looks:
+    """The fingerprints of a source's classes."""
+    a = source.arrays
+    names = ("samples", "features", "low", "high", "shape", "visits", "step_ms")
+    wide = {name: a[name].astype(np.float64) for name in names}
+    return Looks(names=read_json_column(a["classes"]), series=a["series"], kind=a["kind"], **wide)
+
+
+def digest(state: State) -> str:
+    """16 hex digits of a snapshot's contents."""
+    return sha256(pack(state.manifest, state.arrays)).hexdigest()[:16]
