@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from agents.delivery import Answer, Event, Outcome, State, after_answer
 from agents.gate import Circuit, Gate
-from agents.outbox import Delivery, Outbox
+from agents.outbox import Delivery, Mark, Outbox
 from agents.sinks.notice import Notice, Sink
 
 log = logging.getLogger(__name__)
@@ -98,10 +98,9 @@ class Courier:
         answer = await self._send([self._dated(one) for one in deliveries])
         if answer.outcome is Outcome.REJECTED and len(deliveries) > 1:
             for one in deliveries:
-                await self._write(one, await self._send([self._dated(one)]))
+                await self._write([one], await self._send([self._dated(one)]))
             return
-        for one in deliveries:
-            await self._write(one, answer)
+        await self._write(deliveries, answer)
 
     async def _send(self, notices: Sequence[Notice]) -> Answer:
         began_s = self._clock()
@@ -115,10 +114,18 @@ class Courier:
         self._tell_of_circuit(before, answer)
         return answer
 
-    async def _write(self, delivery: Delivery, answer: Answer) -> None:
-        """After the tool's yes and before our mark a crash means the same request again, under the same id."""
+    async def _write(self, deliveries: Sequence[Delivery], answer: Answer) -> None:
+        """After the tool's yes and before our mark a crash means the same request again, under the same ids."""
         self._point("answered")
         now_s = self._clock()
+        marks = [self._mark(one, answer, now_s) for one in deliveries]
+        states = await self._run(self._outbox.mark_all, marks, now_s=now_s)
+        self._point("marked")
+        for one, mark, state in zip(deliveries, marks, states, strict=True):
+            if state is State.PARKED:
+                self._tell_of_parked(one, mark.event, answer)
+
+    def _mark(self, delivery: Delivery, answer: Answer, now_s: float) -> Mark:
         step = after_answer(
             answer,
             attempts=delivery.attempts + 1,
@@ -127,12 +134,7 @@ class Courier:
             now_s=now_s,
             random=self._random,
         )
-        state = await self._run(
-            self._outbox.mark, delivery.seq, step.event, due_s=step.due_s, now_s=now_s, detail=_told(answer)
-        )
-        self._point("marked")
-        if state is State.PARKED:
-            self._tell_of_parked(delivery, step.event, answer)
+        return Mark(delivery.seq, step.event, step.due_s, _told(answer))
 
     async def _repeat(self, now_s: float) -> None:
         """Failures count for the breaker and for nothing else: the next round says it all again."""

@@ -32,7 +32,8 @@ CREATE TABLE IF NOT EXISTS deliveries (
     destination TEXT NOT NULL, state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, due_s REAL NOT NULL,
     accepted_s REAL NOT NULL, changed_s REAL NOT NULL, detail TEXT NOT NULL DEFAULT '',
     UNIQUE (id, alert_state, destination));
-CREATE INDEX IF NOT EXISTS waiting ON deliveries (destination, due_s) WHERE state = 'queued';
+CREATE INDEX IF NOT EXISTS waiting ON deliveries (destination, seq) WHERE state = 'queued';
+CREATE INDEX IF NOT EXISTS waiting_until ON deliveries (destination, due_s) WHERE state = 'queued';
 CREATE INDEX IF NOT EXISTS order_of_incident ON deliveries (destination, incident, seq);
 CREATE INDEX IF NOT EXISTS age_of_alert ON alerts (accepted_s);
 CREATE INDEX IF NOT EXISTS burning ON incidents (state, changed_s);
