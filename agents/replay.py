@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 
 from agents import shardfile
@@ -22,8 +23,10 @@ from agents.files import CHUNK_SAMPLES, Source, Table, sources
 from agents.replay_file import Outputs, Passage, Report, Tally, split
 from agents.scores import HEADER
 from agents.settings import Settings, engine_config
-from engine.config import ENGINE_VERSION
+from engine.batch import Batch
+from engine.config import ENGINE_VERSION, EngineConfig
 from engine.errors import ConfigError, OutsideError
+from engine.series import Kind, Series
 from engine.shard import Shard
 from engine.snapshot import State
 
@@ -59,12 +62,13 @@ def run(
 
     Ctrl-C ends it early: what was written is whole, the summary says `interrupted`, and no state is written.
     """
-    began_s = clock_s()
     found, tally = sources(options.inputs), Tally()
     before = _earlier(options)
     prior = _prior(options)
     if not _is_compiled():
-        note("compiling the models for this machine; a minute at most, and only this once")
+        note("compiling the models for this machine; it takes a minute, and only this once")
+    _warm_up()
+    began_s = clock_s()
     after: dict[str, State] = {}
     with ExitStack() as stack:
         outputs = _open_outputs(options.out, stack)
@@ -110,6 +114,15 @@ def _is_compiled() -> bool:
 
     folder = Path(numba.config.CACHE_DIR)
     return bool(numba.config.CACHE_DIR) and any(folder.rglob("fold.fold-*.nbi"))
+
+
+def _warm_up() -> None:
+    """Load or compile every kernel, so that the time and the rate that are told are those of the work."""
+    shard = Shard(EngineConfig(), topic="warm-up", partition=0)
+    shard.next_offset = 0
+    rows = [shard.admit(Series.of(name, {"host": "warm-up"}, Kind.GAUGE)) for name in ("a", "b")]
+    at = np.arange(40)
+    shard.process(Batch.of(np.resize(rows, 40), 60_000 * (at // 2), at % 7, at, 40), stop_at_drift=True)
 
 
 def _prior(options: Options) -> Any:

@@ -90,7 +90,7 @@ def _show(summary: dict[str, Any], folder: Path, out: Out) -> None:
     )
     for name in ("alerts", "escalations", "drift", "retunes"):
         out.say(f"{name:<12} {summary[name]:>9,}   {folder / name}.jsonl")
-    for name in ("missing", "rejected"):
+    for name in ("seeded", "missing", "rejected"):
         if summary[name]:
             out.say(f"{name:<12} {summary[name]:>9,}")
     out.say(f"{'results':<12} {folder}")
