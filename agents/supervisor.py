@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 PARTS = {"detector": "agents.detector", "worker": "agents.app"}
 #: A child that is told to stop has this long; the detector needs a flush and a checkpoint, a second or two.
 STOP_S = 20.0
-USAGE, OUTSIDE, DEFECT = 2, 3, 70
+FINDINGS, USAGE, OUTSIDE, DEFECT = 1, 2, 3, 70
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 _PR_SET_PDEATHSIG = 1
 
@@ -167,6 +167,7 @@ class Supervisor:
             caught = signal.sigtimedwait(_SIGNALS, max(0.0, min(left_s, 1.0)))
             if left_s <= 0 or (caught is not None and caught.si_signo == signal.SIGINT):
                 log.error("not stopped in time; killed. The next start reads the log again from the last checkpoint.")
+                self._status = self._status or FINDINGS
                 break
 
 

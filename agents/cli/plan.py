@@ -44,4 +44,7 @@ def main(args: argparse.Namespace, out: Out) -> int:
     out.result(told)
     rows = made.table()
     out.table(rows[1:], [str(cell) for cell in rows[0]])
-    return 1 if told.get("refused") or told.get("seeded") == 0 else 0
+    if told["refused"]:
+        out.say(f"refused: {told['refused']}")
+    out.say(f"{told['seeded']} classes would be seeded, {told['cold']} stay cold")
+    return 1 if told["refused"] or not told["seeded"] else 0
