@@ -29,15 +29,20 @@ from numba.core import config as numba_config
 F = TypeVar("F", bound=Callable[..., Any])
 
 _ROOT = Path(__file__).resolve().parent
-_SOURCES = (_ROOT, _ROOT.parent / "agents" / "codecs")
+
+
+def _sources() -> list[Path]:
+    """All files whose code or constants end up in a kernel."""
+    engine = [*_ROOT.glob("*.py"), *_ROOT.glob("components/*.py")]
+    codecs = (_ROOT.parent / "agents" / "codecs").glob("*.py")
+    return sorted([*engine, *(path for path in codecs if b"engine.kernel" in path.read_bytes())])
 
 
 def _sources_hash() -> str:
     digest = hashlib.sha256(numba.__version__.encode())
-    for folder in _SOURCES:
-        for path in sorted(folder.rglob("*.py")):
-            digest.update(path.name.encode())
-            digest.update(path.read_bytes())
+    for path in _sources():
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -100,12 +100,12 @@ def severity(x: float, middle: float, upper: float, rare: float, high: float, be
         return _between(x, upper, rare, -np.log10(0.2), -np.log10(0.05))
     if x >= middle:
         return _between(x, middle, upper, -np.log10(0.5), -np.log10(0.2))
-    return -np.log10(0.5) * np.exp(x - middle)
+    return float(-np.log10(0.5) * np.exp(x - middle))
 
 
 @kernel
 def _between(x: float, low: float, high: float, at_low: float, at_high: float) -> float:
-    return at_low + (at_high - at_low) * (x - low) / max(high - low, 1e-9)
+    return float(at_low + (at_high - at_low) * (x - low) / max(high - low, 1e-9))
 
 
 def merge(counts: Array, weight: float) -> Array:
