@@ -16,7 +16,7 @@ import numpy as np
 from agents.secret import Secret
 from agents.store import Stored, read_state, stored, write_state
 from engine.errors import ConfigError, SnapshotError
-from engine.snapshot import State, pack, unpack
+from engine.snapshot import State, pack, read_json_column, unpack
 
 #: Marks a snapshot whose arrays are snapshots.
 HOLDS = "holds"
@@ -77,7 +77,7 @@ def newest(directory: Path, *, key: Secret | None = None) -> dict[str, tuple[Sto
 def names_of(state: State) -> list[str]:
     """The series of a shard's state, by row."""
     names = state.arrays.get("text.names")
-    return [] if names is None or not len(names) else names.tobytes().decode().split("\n")
+    return [] if names is None else list(read_json_column(names))
 
 
 def key_bytes(key: Secret | None) -> bytes | None:
