@@ -277,3 +277,47 @@ def test_a_label_that_reaches_no_broker_says_so(
     shown = capsys.readouterr()
     assert "The label was not written to graft.feedback at 127.0.0.1:1" in shown.err
     assert len(shown.err.splitlines()) == 1
+
+
+def test_a_state_becomes_a_source_that_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import numpy as np
+
+    def write(folder: str, rows: int) -> Path:
+        day = 8 * np.sin(2 * np.pi * np.arange(rows) / 288)
+        made = np.random.default_rng(rows).normal(size=(rows, 2)) + day[:, None] + 50
+        path = tmp_path / folder / "web.csv"
+        path.parent.mkdir()
+        lines = (f"{1_767_225_600 + 300 * at},{cpu:.5g},{disk:.5g}\n" for at, (cpu, disk) in enumerate(made))
+        path.write_text("timestamp,cpu,disk\n" + "".join(lines))
+        return path
+
+    old, young, snapshot = tmp_path / "old.state", tmp_path / "young.state", tmp_path / "eu.snap"
+    run("replay", write("old", 3000), "--out", tmp_path / "out", "--scores", "none", "--state-out", old)
+    target = write("young", 600)
+    run("replay", target, "--out", tmp_path / "out", "--scores", "none", "--state-out", young)
+    capsys.readouterr()
+    assert run("snapshot", "create", "--from", young, "--out", snapshot) == 2
+    assert "no healthy source" in capsys.readouterr().err
+    assert run("snapshot", "create", "--from", old, "--out", snapshot) == 0
+    assert run("snapshot", "show", snapshot, "--json") == 0
+    assert '"kind": "source"' in capsys.readouterr().out
+    assert run("plan", snapshot, "--target", young, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["seeded"] == 2
+    assert run("plan", snapshot, "--target", young) == 0
+    assert "2 classes would be seeded" in capsys.readouterr().out
+    assert run("replay", target, "--out", tmp_path / "out", "--snapshot", snapshot, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["seeded"] == 2
+    assert run("replay", target, "--out", tmp_path / "out", "--snapshot", old) == 2
+    shown = capsys.readouterr().err
+    assert len(shown.splitlines()) == 1
+
+
+def test_a_seed_that_is_no_source_is_a_finding(
+    config: Path, series: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = tmp_path / "s.state"
+    run("replay", series, "--out", tmp_path / "out", "--state-out", state)
+    config.write_text(config.read_text() + f"[seed]\nsnapshot = '{state}'\n")
+    capsys.readouterr()
+    assert run("check", "-c", config, "--offline") == 1
+    assert "is a checkpoint; cut a source" in capsys.readouterr().out
