@@ -58,4 +58,17 @@ def main(args: argparse.Namespace, out: Out) -> int:
     worker = [*(["--dry-run"] if args.dry_run else []), "--log", args.log]
     extra = {"detector": ["--start", args.start], "worker": worker}
     found = supervisor.parts(config=path, only=args.only, extra=extra, env=os.environ)
-    return supervisor.Supervisor(found).run()
+    status = supervisor.Supervisor(found).run()
+    out.note(_summary(Path(settings.state.dir)))
+    return status
+
+
+def _summary(folder: Path) -> str:
+    """What the detectors of this life have done, from their progress files."""
+    from agents.progress import read_all
+
+    lives = read_all(folder)
+    records = sum(one.counters.get("records", 0) for one in lives)
+    alerts = sum(one.sent.get("alerts", 0) for one in lives)
+    dead = sum(sum(one.dead.values()) for one in lives)
+    return f"stopped: {records:,} records read, {alerts:,} alert records written, {dead:,} dead letters"
