@@ -112,8 +112,8 @@ def _is_compiled() -> bool:
     """Is the machine code of the models on disk already?"""
     import numba
 
-    folder = Path(numba.config.CACHE_DIR)
-    return bool(numba.config.CACHE_DIR) and any(folder.rglob("fold.fold-*.nbi"))
+    folder = str(getattr(numba.config, "CACHE_DIR", ""))
+    return bool(folder) and any(Path(folder).rglob("fold.fold-*.nbi"))
 
 
 def _warm_up() -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from importlib import import_module
 
 from agents.cli.out import Out
+
+_BENCHMARK = "benchmarks.throughput"
 
 _DESCRIPTION = """\
 Measure records a second through the whole path on this machine (consume, decode, all models, outputs, checkpoints),
@@ -19,14 +22,10 @@ examples:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command: those of the benchmark itself."""
-    from benchmarks import throughput
-
     parser.description, parser.epilog = _DESCRIPTION, _EPILOG
-    throughput.arguments(parser)
+    import_module(_BENCHMARK).arguments(parser)
 
 
 def main(args: argparse.Namespace, out: Out) -> int:
     """Run it."""
-    from benchmarks import throughput
-
-    return int(throughput.run(args, out))
+    return int(import_module(_BENCHMARK).run(args, out))

@@ -22,14 +22,14 @@ examples:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command: those of the demo itself."""
-    from agents import demo
+    from agents.demo import arguments as own
 
     parser.description, parser.epilog = _DESCRIPTION, _EPILOG
-    demo.arguments(parser)
+    own(parser)
 
 
 def main(args: argparse.Namespace, out: Out) -> int:
     """Run it."""
-    from agents import demo
+    from agents.demo import run
 
-    return int(demo.run(args, out))
+    return int(run(args, out))
