@@ -129,8 +129,12 @@ def assemble(
     # The end of a log is how a shard knows that it repeats nothing of a former life any more.
     assignment = Assignment(Consumer({**reader, "enable.partition.eof": True}, logger=CLIENT_LOG))
     follower = consumer_config(properties, group=f"{settings.kafka.group}-control", insecure=insecure)
-    partitions_to_follow = range(known.get(names.control, 1))
-    orders = Controls(Consumer(follower, logger=CLIENT_LOG), names.control, partitions_to_follow, warn)
+    orders = Controls(
+        Consumer({**follower, "enable.partition.eof": True}, logger=CLIENT_LOG),
+        names.control,
+        range(known.get(names.control, 1)),
+        warn,
+    )
     positions = Positions(
         store=store, restore=parts.restore, warn=warn, config_hash=config.config_hash(settings), key=key
     )

@@ -43,10 +43,17 @@ class Controls:
         self._topic = topic
         self._partitions = tuple(partitions)
         self._warn = warn
+        self._ended: set[int] = set()
+
+    @property
+    def at_end(self) -> bool:
+        """Whether everything on the topic has been handed out since the last `follow`."""
+        return len(self._ended) == len(self._partitions)
 
     def follow(self, positions: Iterable[Mapping[int, int]]) -> None:
         """Go to where the shard that is furthest behind stands; the others skip what they know."""
         known = list(positions)
+        self._ended.clear()
         self._consumer.assign(
             [
                 TopicPartition(self._topic, partition, min((one.get(partition, 0) for one in known), default=0))
@@ -59,8 +66,12 @@ class Controls:
         messages: list[Message] = self._consumer.consume(ORDERS_A_TURN, 0)
         for message in messages:
             error: Any = message.error()
-            if error is not None and error.code() == KafkaError._AUTO_OFFSET_RESET:
+            if error is None:
+                continue
+            if error.code() == KafkaError._AUTO_OFFSET_RESET:
                 self._skip_to_kept(int(message.partition() or 0))
+            elif error.code() == KafkaError._PARTITION_EOF:
+                self._ended.add(int(message.partition() or 0))
         return [message for message in messages if message.error() is None]
 
     def _skip_to_kept(self, partition: int) -> None:

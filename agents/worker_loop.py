@@ -91,8 +91,9 @@ class Loop:
 
     @property
     def at_end(self) -> bool:
-        """Whether the log of every shard held here has been read to its end at least once."""
-        return len(self.holdings) > 0 and all(held.caught_up for held in self.holdings)
+        """Whether the logs of all shards held here, and the orders, have been read to their end at least once."""
+        read = len(self.holdings) > 0 and all(held.caught_up for held in self.holdings)
+        return read and self.controls.at_end and not self.pending and not self.gaps
 
     def turn(self) -> None:
         """Everything once."""

@@ -21,3 +21,11 @@ def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
 def world(zygote: Zygote, tmp_path: Path) -> Iterator[World]:
     with opened(zygote, tmp_path) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def real_zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
+    """With the engine's kernels loaded; the first time on a machine this compiles them."""
+    made = Zygote(tmp_path_factory.mktemp("zygote") / "real", real=True)
+    yield made
+    made.close()

@@ -20,11 +20,13 @@ import numpy as np
 import orjson
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from agents.assembly import Parts
 from agents.embedded import EmbeddedBroker
+from agents.held import Place
 from agents.store import StateStore
 from engine.snapshot import State, unpack
-from tests.faults.plain_shard import PlainDecoder, PlainShard
-from tests.faults.zygote import Job
+from tests.faults.plain_shard import PlainParts
+from tests.faults.zygote import Job, settings_of
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = ("alerts", "escalations", "feedback", "drift", "control", "experiments", "state", "dlq")
@@ -91,15 +93,29 @@ class Findings(NamedTuple):
 class World:
     """Topics `metrics` with `partitions`, and ours. Data: noise around 10 for `series` series, now and then a spike."""
 
-    def __init__(self, broker: EmbeddedBroker, zygote: Zygote, folder: Path, *, partitions: int = 2) -> None:
+    def __init__(self, broker: EmbeddedBroker, zygote: Zygote, folder: Path, *, partitions: int, plain: bool) -> None:
         self.broker, self.zygote, self.folder, self.partitions = broker, zygote, folder, partitions
-        self.producer = Producer({"bootstrap.servers": broker.bootstrap, "linger.ms": 0, "log_level": 2})
+        self.plain = plain
+        options = {"linger.ms": 0, "log_level": 2, "message.max.bytes": 8 << 20}
+        self.producer = Producer({"bootstrap.servers": broker.bootstrap, **options})
         self.random = random.Random(7)
         self.fed = 0
 
     def job(self, **options: Any) -> Job:
         state = str(self.folder / "state")
-        return Job(bootstrap=self.broker.bootstrap, state_dir=state, partitions=self.partitions, **options)
+        common = {"bootstrap": self.broker.bootstrap, "state_dir": state, "partitions": self.partitions}
+        return Job(**{**common, "plain": self.plain, **options})
+
+    @property
+    def parts(self) -> Any:
+        """What makes shards and decoders here."""
+        return PlainParts() if self.plain else Parts(settings_of(self.job()))
+
+    def live(self, **options: Any) -> int:
+        """A life that must end well or by its failpoint."""
+        status = self.zygote.live(self.job(**options))
+        assert status in (KILLED, 0), self.zygote.log.read_text()[-3000:]
+        return status
 
     def feed(self, records: int, *, series: int = 8) -> None:
         """The next records of the story, in series order."""
@@ -147,14 +163,14 @@ class World:
             return found
 
 
-def fold(world: World, partition: int, *, until_controls: Iterable[dict[str, Any]] = ()) -> tuple[PlainShard, list[Any]]:
-    """The log of a partition, folded at once by a fresh shard. until_controls: orders with `at`, the offset they hold
-    from."""
-    shard, records = PlainShard("metrics", partition), []
-    decoder = PlainDecoder(shard)
+def fold(world: World, partition: int, *, orders: Iterable[dict[str, Any]] = ()) -> tuple[Any, list[Any]]:
+    """The log of a partition, folded at once by a fresh shard. orders: with `at`, the offset each holds from."""
+    place, records = Place("metrics", partition), []
+    shard = world.parts.new_shard(place)
+    decoder = world.parts.new_decoder(place, shard)
     messages = world.log("metrics", partition)
     shard.next_offset = 0
-    for order in sorted(until_controls, key=lambda one: (one["at"], one["control_offset"])):
+    for order in sorted(orders, key=lambda one: (one["at"], one["control_offset"])):
         earlier = [one for one in messages if shard.next_offset <= one.offset() < order["at"]]
         records += _fold_some(shard, decoder, earlier)
         shard.apply(order["order"], control_partition=0, next_offset=order["control_offset"] + 1)
@@ -162,12 +178,13 @@ def fold(world: World, partition: int, *, until_controls: Iterable[dict[str, Any
     return shard, records
 
 
-def _fold_some(shard: PlainShard, decoder: PlainDecoder, messages: list[Any]) -> list[Any]:
+def _fold_some(shard: Any, decoder: Any, messages: list[Any]) -> list[Any]:
     if not messages:
         return []
     offsets = np.array([one.offset() for one in messages], np.int64)
-    batch, _ = decoder.decode([one.value() for one in messages], offsets, lambda _: -1, int(offsets[-1]) + 1)
-    return shard.process(batch).records
+    values, times = [one.value() for one in messages], [one.timestamp()[1] for one in messages]
+    batch, _ = decoder.decode(values, offsets, times.__getitem__, int(offsets[-1]) + 1)
+    return list(shard.process(batch).records)
 
 
 def judge(world: World, *, orders: Iterable[dict[str, Any]] = ()) -> Findings:
@@ -177,7 +194,7 @@ def judge(world: World, *, orders: Iterable[dict[str, Any]] = ()) -> Findings:
     states = world.states()
     for partition, state in states.items():
         mine = [one for one in known if one["partition"] == partition]
-        shard, records = fold(world, partition, until_controls=mine)
+        shard, records = fold(world, partition, orders=mine)
         if known:
             # Positions in the control topic move without an order as well; they are no part of the fold of the data.
             shard.control_offsets = {int(k): v for k, v in state.manifest["control_offsets"].items()}
@@ -186,16 +203,17 @@ def judge(world: World, *, orders: Iterable[dict[str, Any]] = ()) -> Findings:
             wrong.append(f"partition {partition}: {shard.export().manifest} against {state.manifest}")
         if sum(state.manifest["ledger"].values()) != state.manifest["next_offset"]:
             unbalanced.append(f"partition {partition}: {state.manifest['ledger']}")
-    return Findings(wrong, unbalanced, *compare(expected, world.told("alerts")))
+    told = [one for topic in ("alerts", "escalations", "drift") for one in world.told(topic)]
+    return Findings(wrong, unbalanced, *compare(expected, told))
 
 
 def same(one: State, other: State) -> bool:
     """Bit for bit."""
-    arrays = one.arrays.keys() == other.arrays.keys() and all(
-        one.arrays[name].dtype == other.arrays[name].dtype and one.arrays[name].tobytes() == other.arrays[name].tobytes()
-        for name in one.arrays
-    )
-    return arrays and one.manifest == other.manifest
+    return one.manifest == other.manifest and _bits(one) == _bits(other)
+
+
+def _bits(state: State) -> dict[str, Any]:
+    return {name: (array.dtype, array.shape, array.tobytes()) for name, array in state.arrays.items()}
 
 
 def compare(expected: dict[str, Any], told: list[dict[str, Any]]) -> tuple[set[str], set[str], set[str]]:
@@ -209,7 +227,7 @@ def compare(expected: dict[str, Any], told: list[dict[str, Any]]) -> tuple[set[s
 
 
 @contextmanager
-def opened(zygote: Zygote, folder: Path, *, partitions: int = 2) -> Iterator[World]:
+def opened(zygote: Zygote, folder: Path, *, partitions: int = 2, plain: bool = True) -> Iterator[World]:
     """A world of its own."""
     with EmbeddedBroker({"metrics": partitions, **{f"graft.{name}": 1 for name in OURS}}) as broker:
-        yield World(broker, zygote, folder, partitions=partitions)
+        yield World(broker, zygote, folder, partitions=partitions, plain=plain)

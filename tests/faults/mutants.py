@@ -24,7 +24,6 @@ def _commit_before_save() -> None:
     from agents.durability import Durability
     from agents.failpoint import failpoint
     from agents.held import Held
-    from agents.holdings import Holdings
 
     def checkpoint(self: Durability, held: Held) -> bool:
         self.acknowledged(held)
@@ -51,7 +50,6 @@ def _commit_before_save() -> None:
     Durability.checkpoint = checkpoint  # type: ignore[method-assign]
     Assignment.commit = commit  # type: ignore[method-assign]
     Assignment._take = take  # type: ignore[method-assign]
-    assert Holdings
 
 
 def _no_flush() -> None:
@@ -122,7 +120,7 @@ def _apply_without_snapshot() -> None:
 
 
 MUTANTS = {
-    "commit-before-save": Mutant("The offset is committed before the state is saved, and trusted.", _commit_before_save),
+    "commit-before-save": Mutant("The offset is committed before the save, and trusted.", _commit_before_save),
     "no-flush": Mutant("The state is saved while records that it has caused are still on their way.", _no_flush),
     "score-in-id": Mutant("An alert is named by its score as well.", _score_in_id),
     "learn-before-validate": Mutant("A record moves the model before it is checked.", _learn_before_validate),

@@ -99,7 +99,7 @@ class PlainShard:
         self.columns["seen"][row] = seen + 1
         return LEARNED
 
-    def alert_id(self, text: str, ts_ms: int, score: float) -> str:
+    def alert_id(self, text: str, ts_ms: int, score: float) -> str:  # noqa: ARG002
         """From what the alert is about; `score` is here only for the mutant that gets this wrong."""
         return stable_id("alert", text, ts_ms)
 
@@ -168,7 +168,7 @@ class PlainDecoder:
         self.shard = shard
 
     def decode(
-        self, values: list[bytes | None], offsets: NDArray[np.int64], append_ms: Callable[[int], int], next_offset: int
+        self, values: list[bytes | None], offsets: NDArray[np.int64], _append_ms: Callable[[int], int], next_offset: int
     ) -> tuple[Batch, list[Letter]]:
         rows: list[int] = []
         samples: list[tuple[int, float]] = []
@@ -214,10 +214,10 @@ class PlainParts:
     def new_shard(self, place: Any) -> PlainShard:
         return PlainShard(place.topic, place.partition, jitter=self.jitter)
 
-    def restore(self, state: State, topic: str) -> PlainShard:
+    def restore(self, state: State, _topic: str) -> PlainShard:
         return PlainShard.restore(state, jitter=self.jitter)
 
-    def new_decoder(self, place: Any, shard: PlainShard) -> PlainDecoder:
+    def new_decoder(self, _place: Any, shard: PlainShard) -> PlainDecoder:
         return PlainDecoder(shard)
 
     def warm_up(self) -> None:

@@ -13,7 +13,6 @@ import orjson
 import pytest
 
 from tests.faults.harness import KILLED, World, judge
-from tests.faults.mutants import MUTANTS
 
 
 def order(world: World, number: int, partition: int, gate: float) -> None:
@@ -30,11 +29,9 @@ def order(world: World, number: int, partition: int, gate: float) -> None:
 
 
 def applied(world: World) -> list[dict[str, Any]]:
-    """Orders with the place where they hold, from the experiments; one that is told twice must be told alike."""
+    """Orders with the place where they hold, from the experiments."""
     orders = {orjson.loads(one.value())["id"]: one for one in world.log("graft.control")}
-    found: dict[str, dict[str, Any]] = {}
-    for one in world.told("experiments"):
-        assert found.setdefault(one["id"], one) == one, "two lives tell different things of one experiment"
+    found = {one["id"]: one for one in world.told("experiments")}
     return [
         {
             "order": orjson.loads(orders[name].value()),
@@ -46,6 +43,12 @@ def applied(world: World) -> list[dict[str, Any]]:
     ]
 
 
+def contradictions(world: World) -> set[str]:
+    """Experiments of which two lives tell different things."""
+    first: dict[str, dict[str, Any]] = {}
+    return {one["id"] for one in world.told("experiments") if first.setdefault(one["id"], one) != one}
+
+
 def lives(world: World, point: str, hits: int, **options: Any) -> int:
     """Lives with an order each, most of which end at the point; then one that ends well. Number of orders."""
     rng, seen, number = random.Random(3), 0, 0
@@ -54,12 +57,11 @@ def lives(world: World, point: str, hits: int, **options: Any) -> int:
         order(world, number, number % 2, rng.choice([-1.2, 1.2, -0.6]))
         number += 1
         world.feed(rng.randrange(1, 40))
-        status = world.zygote.live(world.job(failpoint=f"{point}:{1 + number % 2}", **options))
-        assert status in (KILLED, 0), world.zygote.log.read_text()[-2000:]
+        status = world.live(failpoint=f"{point}:{1 + number % 2}", **options)
         seen += status == KILLED
         assert number < 4 * hits, f"{point} was hit {seen} times in {number} lives only"
     world.feed(40)
-    assert world.zygote.live(world.job(**options)) == 0, world.zygote.log.read_text()[-2000:]
+    assert world.live(**options) == 0
     return number
 
 
@@ -67,6 +69,7 @@ def lives(world: World, point: str, hits: int, **options: Any) -> int:
 @pytest.mark.parametrize("point", ["control-applied", "snapshot-synced", "snapshot-renamed", "saved"])
 def test_killed_around_a_barrier(world: World, point: str) -> None:
     number = lives(world, point, 20 if point == "control-applied" else 8)
+    assert not contradictions(world)
     orders = applied(world)
     assert len(orders) == number, "an order was lost, or its experiment was"
     findings = judge(world, orders=orders)
@@ -81,7 +84,7 @@ def test_an_order_that_nobody_can_use_is_one_dead_letter(world: World) -> None:
     world.producer.flush()
     world.feed(4)
     for _ in range(2):
-        assert world.zygote.live(world.job()) == 0, world.zygote.log.read_text()[-2000:]
+        assert world.live() == 0
         world.feed(4)
     letters = [dict(one.headers()) for one in world.log("graft.dlq")]
     assert sorted(one["graft.err.offset"] for one in letters) == [b"0", b"1", b"2", b"3"]
@@ -89,9 +92,5 @@ def test_an_order_that_nobody_can_use_is_one_dead_letter(world: World) -> None:
 
 
 def test_an_order_whose_effects_leave_before_its_snapshot_is_noticed(world: World) -> None:
-    assert MUTANTS["apply-without-snapshot"].mistake
-    with pytest.raises(AssertionError):
-        number = lives(world, "control-applied", 6, mutant="apply-without-snapshot")
-        orders = applied(world)
-        assert len(orders) == number
-        assert judge(world, orders=orders).clean
+    number = lives(world, "control-applied", 6, mutant="apply-without-snapshot")
+    assert contradictions(world) or len(applied(world)) < number or not judge(world, orders=applied(world)).clean

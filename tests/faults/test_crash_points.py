@@ -31,11 +31,10 @@ def test_killed_at_a_named_point(world: World, point: str) -> None:
     while hits < HITS:
         world.feed(40)
         lives += 1
-        status = world.zygote.live(world.job(failpoint=f"{point}:{1 + lives % 3}"))
-        assert status in (KILLED, 0), world.zygote.log.read_text()[-2000:]
+        status = world.live(failpoint=f"{point}:{1 + lives % 3}")
         hits += status == KILLED
         assert lives < 3 * HITS, f"{point} was hit {hits} times in {lives} lives only"
-    assert world.zygote.live(world.job()) == 0, world.zygote.log.read_text()[-2000:]
+    assert world.live() == 0
     findings = judge(world)
     assert findings.clean, findings
     assert len(world.told("alerts")) >= 20, "a test without alerts proves nothing"
@@ -43,7 +42,7 @@ def test_killed_at_a_named_point(world: World, point: str) -> None:
 
 def test_a_life_without_faults(world: World) -> None:
     world.feed(300)
-    assert world.zygote.live(world.job()) == 0, world.zygote.log.read_text()[-2000:]
+    assert world.live() == 0
     findings = judge(world)
     assert findings.clean, findings
     told = world.told("alerts")

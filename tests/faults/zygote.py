@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -46,18 +45,6 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     properties: dict[str, Any] = {}
 
 
-@dataclass
-class Until:
-    """Stops at the end of the log, once the shards have been there and the orders on the topic have been asked for."""
-
-    turns_left: int = 3
-
-    def __call__(self, loop: Any) -> bool:
-        if loop.at_end and not loop.pending and not loop.gaps:
-            self.turns_left -= 1
-        return self.turns_left <= 0
-
-
 def settings_of(job: Job) -> config.Settings:
     return msgspec.convert(
         {
@@ -78,7 +65,7 @@ def live(job: Job) -> None:
         mutants.MUTANTS[job.mutant].infect()
     run_detector(
         settings_of(job),
-        stop=Until() if job.until == "end" else Stop(),
+        stop=(lambda loop: loop.at_end) if job.until == "end" else Stop(),
         partitions=None if job.grouped else [Place(job.topic, one) for one in range(job.partitions)],
         pace=Pace(
             consume_records=job.consume_records, consume_wait_s=0.02, snapshot_interval_s=3600,
@@ -98,11 +85,16 @@ def born(job: Job) -> int:
         os.dup2(2, 1)  # stdout is the protocol's
         live(job)
         status = 0
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - nothing may get out of the child
         traceback.print_exc()
     finally:
         sys.stderr.flush()
         os._exit(status)
+
+
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 def main() -> None:
@@ -113,9 +105,9 @@ def main() -> None:
         Parts(config.Settings()).warm_up()
     for line in sys.stdin:
         child = born(msgspec.json.decode(line, type=Job))
-        print(f"pid {child}", flush=True)
+        say(f"pid {child}")
         _, status = os.waitpid(child, 0)
-        print(f"status {os.waitstatus_to_exitcode(status)}", flush=True)
+        say(f"status {os.waitstatus_to_exitcode(status)}")
 
 
 if __name__ == "__main__":
