@@ -40,7 +40,9 @@ def run(*arguments: object) -> int:
     return main([str(one) for one in arguments])
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["replay", "--help"], ["run", "--help"], ["snapshot", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["replay", "--help"], ["run", "--help"], ["snapshot", "--help"], ["demo", "--help"]]
+)
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys\nfrom agents.cli.main import main\n"
@@ -52,7 +54,7 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     assert "example" in done.stdout
 
 
-@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ("demo", "bench")])
+@pytest.mark.parametrize("command", list(COMMANDS))
 def test_every_command_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         run(command, "--help")

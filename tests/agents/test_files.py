@@ -144,3 +144,20 @@ def test_chunks_do_not_depend_on_their_size(tmp_path: Path, cells: list[tuple[fl
     assert [one for part in parts for one in part.rejected] == whole[0].rejected
     expected = [np.nan if empty or abs(value) > 1e15 else value for value, empty in cells]
     np.testing.assert_array_equal(whole[0].value[::2], expected)
+
+
+def test_parquet_is_read_as_its_text_would_be(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is optional: pip install 'graft[parquet]'")
+    from datetime import datetime
+
+    from pyarrow import parquet
+
+    stamps = [datetime(2026, 1, 1, 0, at) for at in range(3)]  # noqa: DTZ001
+    parquet.write_table(
+        pyarrow.table({"timestamp": stamps, "cpu": [1.5, None, 3.0], "n": [1, 2, 3]}), tmp_path / "x.parquet"
+    )
+    read = Table(sources([tmp_path / "x.parquet"])[0])
+    (chunk,) = read.chunks()
+    assert (read.shape, chunk.stamps[1]) == ("wide", "2026-01-01 00:01:00")
+    assert chunk.ts_ms.tolist() == [1767225600000, 1767225660000, 1767225720000]
+    np.testing.assert_array_equal(chunk.value, [1.5, 1, np.nan, 2, 3, 3])
