@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 DONE, USAGE, OUTSIDE, DEFECT = 0, 2, 3, 70
 #: A stop takes about a second; the supervisor kills after 20.
-STOP_S = 15.0
+STOP_S = 12.0
 #: How long a broker that does not answer is waited for before the supervisor takes over with its own, longer, waits.
 BROKER_S = 60.0
 
@@ -59,8 +59,15 @@ def run_app(settings: Settings, *, dry_run: bool = False) -> int:
 async def _until_signal(settings: Settings, *, dry_run: bool) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def told() -> None:
+        # Not cancelled: with a broker away, threads of the clients can outlive the loop and hold up the end.
+        if not stop.is_set():
+            _deadline(DONE).start()
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, told)
     await serve(settings, stop, dry_run=dry_run)
 
 
@@ -98,8 +105,7 @@ async def _first(*parts: Any) -> None:
 @contextlib.contextmanager
 def _watchdog() -> Any:
     """Whatever hangs while stopping, the process ends; nothing is lost by it."""
-    timer = threading.Timer(STOP_S, _cut_short)
-    timer.daemon = True
+    timer = _deadline(DEFECT)
     timer.start()
     try:
         yield
@@ -107,9 +113,15 @@ def _watchdog() -> Any:
         timer.cancel()
 
 
-def _cut_short() -> None:
+def _deadline(status: int) -> threading.Timer:
+    timer = threading.Timer(STOP_S, _cut_short, (status,))
+    timer.daemon = True
+    return timer
+
+
+def _cut_short(status: int) -> None:
     sys.stderr.write(f"The worker did not stop within {STOP_S:g} s and is cut short; nothing is lost.\n")
-    os._exit(DEFECT)
+    os._exit(status)
 
 
 def wait_for_broker(
@@ -162,5 +174,13 @@ def main(arguments: Sequence[str] | None = None, *, env: Mapping[str, str] = os.
     return run_app(settings, dry_run=chosen.dry_run)
 
 
+def _end(status: int) -> None:
+    """End the process without waiting for threads of Kafka clients that wait for a broker; all is closed or durable."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    _end(main())

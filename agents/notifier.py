@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 HOUSE_S, PRUNE_S = 2.0, 600.0
 #: A disk that refuses is asked again after this.
 DISK_WAIT_S = 5.0
-STOP_S = 5.0
+STOP_S = 3.0
 
 
 class Plan(NamedTuple):
@@ -126,8 +126,12 @@ class Notifier:
             await asyncio.to_thread(self._thread.join, STOP_S)
         await self._client.close()
         await asyncio.to_thread(self._pool.shutdown)
-        for box in self._boxes:
-            box.close()
+        sending, reading = self._boxes or (None, None)
+        if sending is not None:
+            sending.close()
+        # A reader that still waits for an absent broker keeps its own; the end of the process closes it.
+        if reading is not None and not (self._thread is not None and self._thread.is_alive()):
+            reading.close()
         if self._failure is not None and self._failure.done():
             self._failure.exception()
 

@@ -19,6 +19,7 @@ from agents import instance, progress
 from agents.alert_reader import Refusal
 from agents.clients import consumer_config, producer_config
 from agents.delivery import Answer, Outcome
+from agents.flow_watch import watch
 from agents.flows import Flows, Reads
 from agents.notifier import Notifier, Plan
 from agents.outputs import Outputs
@@ -74,7 +75,9 @@ class Worker:
 
     async def failed(self) -> None:
         """Returns never; raises what ended one of the parts."""
-        parts = [asyncio.ensure_future(one) for one in (self.notifier.failed(), self.flows.failed(), self._broken())]
+        still = watch(lambda: self._consumer("flows"), [read.topic for read in self._reads], clock=time.monotonic)
+        running = (self.notifier.failed(), self.flows.failed(), still, self._broken())
+        parts = [asyncio.ensure_future(one) for one in running]
         try:
             done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
             for part in done:
@@ -157,7 +160,7 @@ class Worker:
             insecure=self.settings.kafka.insecure,
         )
         # The reader takes whole assignments: at a few alerts a minute nothing is gained by keeping some.
-        return Consumer({**config, "partition.assignment.strategy": "range"})
+        return Consumer({**config, "partition.assignment.strategy": "range"}, logger=logging.getLogger("agents.kafka"))
 
     def _refuse(self, refusal: Refusal) -> None:
         came = Came(refusal.topic, refusal.partition, refusal.offset, refusal.timestamp_ms, refusal.key, refusal.value)

@@ -17,7 +17,7 @@ import orjson
 import pytest
 
 from agents.embedded import EmbeddedBroker
-from agents.settings import Settings, load
+from agents.settings import load
 from agents.topics import topic_plans
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +33,7 @@ properties = {{ "session.timeout.ms" = "4000" }}
 [[inputs]]
 topic = "metrics"
 [state]
-dir = "{folder}/state"
+dir = "{folder}/{state}"
 [[sinks]]
 kind = "webhook"
 url = "{url}/hook"
@@ -66,18 +66,16 @@ class Place:
         self.broker = EmbeddedBroker({plan.name: 1 for plan in topic_plans()})
         self.children: list[subprocess.Popen[str]] = []
 
-    def configure(self, url: str) -> Path:
-        path = self.folder / "graft.toml"
+    def configure(self, url: str, *, state: str, port: int) -> Path:
+        path = self.folder / f"{state}.toml"
         path.write_text(CONFIG.format(
-            bootstrap=self.broker.bootstrap, group="graft", folder=self.folder, url=url, port=self.port
+            bootstrap=self.broker.bootstrap, group="graft", folder=self.folder, state=state, url=url, port=port
         ))  # fmt: skip
         return path
 
-    def settings(self, url: str) -> Settings:
-        return load(self.configure(url), env={})
-
-    def start(self, url: str, *extra: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "agents.app", "-c", str(self.configure(url)), *extra]
+    def start(self, url: str, *extra: str, state: str = "state", port: int | None = None) -> subprocess.Popen[str]:
+        path = self.configure(url, state=state, port=self.port if port is None else port)
+        command = [sys.executable, "-m", "agents.app", "-c", str(path), *extra]
         child = subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.children.append(child)
         return child
@@ -227,6 +225,56 @@ def test_a_lost_disk_repeats_only_what_was_on_its_way(place: Place, with_tool: A
 
 
 @pytest.mark.slow
+def test_another_worker_takes_over(place: Place, with_tool: Any, alert_record: Any) -> None:
+    """The first dies with an alert untold and an incident open; the second, on another disk, tells the one and ends
+    the other, and what the first had told is not told again."""
+
+    async def story(tool: Any) -> None:
+        first = place.start(tool.url)
+        place.produce("alerts", alert_record())
+        await until(lambda: len(tool.seen) == 1)
+        await asyncio.sleep(1.5)
+        tool.answers = [503] * 10_000
+        place.produce("alerts", alert_record(id="b1", incident="b"))
+        await until(lambda: len(tool.seen) >= 2)
+        first.kill()
+        await asyncio.to_thread(first.communicate)
+        tool.answers.clear()
+        tool.seen.clear()
+        place.start(tool.url, state="other", port=0)
+        place.produce("alerts", alert_record("resolved"))
+        await until(lambda: len(tool.seen) == 2)
+        assert sorted(one.headers["webhook-id"] for one in tool.seen) == ["a1-resolved", "b1"]
+
+    with_tool(story)
+
+
+@pytest.mark.slow
+def test_a_broker_that_was_away_is_found_again(place: Place, with_tool: Any, alert_record: Any) -> None:
+    async def story(tool: Any) -> None:
+        child = place.start(tool.url)
+        place.produce("alerts", alert_record())
+        await until(lambda: len(tool.seen) == 1)
+        place.broker.down()
+        await asyncio.sleep(6)
+        place.broker.up()
+        place.produce("alerts", alert_record("resolved"))
+        place.produce("drift", DRIFT)
+        await until(lambda: len(tool.seen) == 2)
+        orders = await asyncio.to_thread(place.read, "control", 1)
+        place.broker.down()
+        began = time.monotonic()
+        child.send_signal(signal.SIGTERM)
+        _, errors = await asyncio.to_thread(child.communicate, timeout=30)
+        assert len(orders) == 1, errors
+        assert time.monotonic() - began < 20, "a stop must not wait for a broker that is away"
+        assert child.returncode == 0, errors
+        assert len(errors.splitlines()) < 300, "repeated errors are limited"
+
+    with_tool(story)
+
+
+@pytest.mark.slow
 def test_dry_run_sends_nothing(place: Place, with_tool: Any, alert_record: Any) -> None:
     async def story(tool: Any) -> None:
         child = place.start(tool.url, "--dry-run")
@@ -246,7 +294,7 @@ def test_no_broker_is_one_sentence_and_three(tmp_path: Path, free_port: int) -> 
 
     path = tmp_path / "graft.toml"
     path.write_text(
-        CONFIG.format(bootstrap=f"127.0.0.1:{free_port}", group="g", folder=tmp_path, url="http://h", port=0)
+        CONFIG.format(bootstrap=f"127.0.0.1:{free_port}", group="g", folder=tmp_path, state="s", url="http://h", port=0)
     )
     settings = load(path, env={})
     with pytest.raises(app.OutsideError, match="No broker at"):
