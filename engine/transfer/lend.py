@@ -19,15 +19,19 @@ from engine.snapshot import State, json_column, read_json_column
 from engine.transfer.match import ADAPT, NAMED, REUSE
 from engine.transfer.plan import Plan, digest
 
-#: Pseudo-samples of (scale, season: visits of a slot, season's level, structure, tail).
+#: Pseudo-samples of (scale, season: visits of a slot, season's level, structure, tail). The residual sizes and the
+#: level of the season share a count in the kernel, hence 20: a size known better would stop the level from moving.
 STRENGTHS = {
     REUSE: (5000.0, 4.0, 20.0, 500.0, 1000.0),
     NAMED: (5000.0, 1.0, 20.0, 500.0, 1000.0),
     ADAPT: (500.0, 0.33, 20.0, 100.0, 500.0),
 }
-#: Of an entity: its histograms; ticks that its joint model counts as learned; its age, which decides when it may page
-#: (a multiple of the ticks between two readings of its quantiles).
-ENTITY = (3000.0, 500.0, 32.0)
+#: Of an entity: ticks that its histograms count for, and its age, which decides when it may page (a multiple of the
+#: ticks between two readings of its quantiles).
+HISTOGRAM_TICKS, AGE_TICKS = 3000.0, 32.0
+#: Ticks that the joint model counts as learned. Scores grow to full size with them, so this is how loud a young entity
+#: may be: 500 finds more incidents, but its own level is not settled yet, and it pages more than a cold one.
+LEARNED_TICKS = {REUSE: 300.0, NAMED: 200.0, ADAPT: 100.0}
 
 
 def read_prior(source: State, plan: Plan | None = None) -> Prior:
@@ -61,9 +65,16 @@ def prior_of(source: State, of: list[str], names: list[str], zones: list[str]) -
     arrays["classes"] = json_column(names)
     arrays["channels"] = a["channels"].astype(np.float32)
     arrays["strength"] = np.array([STRENGTHS[zone] for zone in zones], np.float32).reshape(-1, len(lent.STRENGTHS))
-    has_channels = bool(a["channels"].sum() > 0)
-    arrays["entity_strength"] = np.array(ENTITY if has_channels else (0.0, 0.0, 0.0), np.float32)
+    arrays["entity_strength"] = np.array(_entity_strength(source, zones), np.float32)
     return Prior(arrays)
+
+
+def _entity_strength(source: State, zones: list[str]) -> tuple[float, float, float]:
+    """What is lent to an entity as a whole: nothing if the source had no grown entity or no class is lent."""
+    if not zones or not source.arrays["channels"].sum() > 0:
+        return 0.0, 0.0, 0.0
+    learned = sum(LEARNED_TICKS[zone] for zone in zones) / len(zones)
+    return HISTOGRAM_TICKS, float(np.floor(learned)), AGE_TICKS
 
 
 def _pairs(source: State, at: list[int]) -> dict[str, Array]:

@@ -1,0 +1,131 @@
+"""Laws of lending: nothing lent is cold bit for bit, a prior is state, cuts do not matter, units do not matter."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from engine.errors import ConfigError, SnapshotError
+from engine.prior import Prior
+from engine.series import Kind, Series
+from engine.shard import Shard
+from engine.snapshot import State, json_column, pack, unpack
+from engine.transfer import read_prior
+from tests.engine.logs import cut
+from tests.engine.transfer.towns import CONFIG, DAY, Town, grown, log, shard, source, values
+
+HERE = Town(seed=5, level=900.0)
+
+
+@pytest.fixture(scope="module")
+def lender() -> State:
+    return source(Town(seed=1))
+
+
+def _columns(state: State) -> State:
+    """Without what a prior itself adds to a state."""
+    manifest = {key: value for key, value in state.manifest.items() if key != "seed"}
+    return State(manifest, {name: array for name, array in state.arrays.items() if not name.startswith("prior.")})
+
+
+def _bytes(state: State) -> bytes:
+    return pack(state.manifest, state.arrays)
+
+
+def _after(target: Shard, ticks: int = DAY) -> State:
+    target.process(log(values(HERE, ticks)))
+    return target.export()
+
+
+def test_strength_nought_is_cold_bit_for_bit(lender: State) -> None:
+    arrays = read_prior(lender).arrays()
+    arrays["strength"] = np.zeros_like(arrays["strength"])
+    state = _after(shard(HERE, prior=Prior(arrays)))
+    assert _bytes(_columns(state)) == _bytes(_columns(_after(shard(HERE))))
+
+
+def test_a_prior_of_other_classes_is_cold_bit_for_bit(lender: State) -> None:
+    arrays = read_prior(lender).arrays()
+    arrays["classes"] = json_column(["a", "b", "c", "d"])
+    state = _after(shard(HERE, prior=Prior(arrays)))
+    assert _bytes(_columns(state)) == _bytes(_columns(_after(shard(HERE))))
+
+
+def test_a_seeded_shard_differs_and_says_what_it_borrows(lender: State) -> None:
+    prior = read_prior(lender)
+    target = shard(HERE, prior=prior)
+    before = prior.borrowed(target.roster, 0)
+    assert before == {"scale": 1.0, "season": 1.0, "structure": 1.0, "tail": 1.0}
+    _after(target)
+    after = prior.borrowed(target.roster, 0)
+    assert all(0.0 < after[name] < before[name] for name in before)
+    assert prior.seeded_in(target.roster) == 12
+    assert prior.borrowed(shard(Town(names=("else",)), prior=prior).roster, 0) == {}
+
+
+def test_a_restored_shard_lends_the_same_to_later_series(lender: State) -> None:
+    straight = shard(HERE, prior=read_prior(lender))
+    _after(straight)
+    restored = Shard.restore(unpack(_bytes(straight.export())), CONFIG)
+    for one in (straight, restored):
+        for name in HERE.names:
+            one.admit(Series.of(name, {"host": "late"}, Kind.GAUGE))
+    assert _bytes(straight.export()) == _bytes(restored.export())
+    prior = restored.roster.prior
+    assert prior is not None
+    assert prior.seeded_in(restored.roster) == 16
+
+
+def test_seeding_does_not_depend_on_cuts(lender: State) -> None:
+    batch = log(values(HERE, 60))
+    whole, parts = (shard(HERE, prior=read_prior(lender)) for _ in range(2))
+    whole.process(batch)
+    for part in cut(batch, [1, 7, 100, 101, 333]):
+        parts.process(part)
+    assert _bytes(whole.export()) == _bytes(parts.export())
+
+
+def test_one_prior_serves_many_shards(lender: State) -> None:
+    prior = read_prior(lender)
+    first = _after(shard(HERE, prior=prior))
+    second = _after(shard(HERE, prior=prior))
+    assert _bytes(first) == _bytes(second)
+
+
+def test_unit_and_level_of_the_target_do_not_matter(lender: State) -> None:
+    """Powers of two keep the arithmetic exact; what is said in standard deviations is the same."""
+    here, there = Town(seed=5, level=0.0), Town(seed=5, level=0.0, scale=1024.0)
+    plain, scaled = (
+        shard(town, prior=read_prior(lender)).process(log(values(town, DAY))) for town in (here, there)
+    )
+    np.testing.assert_allclose(scaled.ticks.severity, plain.ticks.severity, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(scaled.expected / 1024.0, plain.expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_thousandfold_target_far_from_nought_behaves_alike(lender: State) -> None:
+    here, there = Town(seed=5, level=50.0), Town(seed=5, level=50_005.0, scale=1000.0)
+    plain, scaled = (
+        shard(town, prior=read_prior(lender)).process(log(values(town, DAY))) for town in (here, there)
+    )
+    np.testing.assert_allclose(scaled.ticks.severity, plain.ticks.severity, rtol=0.02, atol=0.02)
+
+
+def test_what_is_no_source_does_not_seed(lender: State) -> None:
+    with pytest.raises(ConfigError, match="kind 'checkpoint' cannot seed"):
+        read_prior(grown(Town(), days=8))
+    arrays = read_prior(lender).arrays()
+    del arrays["sigmas"]
+    with pytest.raises(SnapshotError, match="lacks 'sigmas'"):
+        Prior(arrays)
+
+
+def test_a_counter_in_the_source_makes_a_counter_of_the_unknown(lender: State) -> None:
+    arrays = read_prior(lender).arrays()
+    arrays["kind"] = np.full_like(arrays["kind"], Kind.COUNTER)
+    prior = Prior(arrays)
+    fresh = Shard(CONFIG.__class__(counters_from_shape=True), topic="metrics", partition=0, prior=prior)
+    unknown = fresh.admit(Series.of("cpu", {"host": "a"}))
+    gauge = fresh.admit(Series.of("load", {"host": "a"}, Kind.GAUGE))
+    assert fresh.roster.rows.recipe.kind[unknown] == Kind.COUNTER
+    assert prior.borrowed(fresh.roster, unknown) != {}
+    assert prior.borrowed(fresh.roster, gauge) == {}
