@@ -30,8 +30,8 @@ STRENGTHS = {
 #: ticks between two readings of its quantiles).
 HISTOGRAM_TICKS, AGE_TICKS = 3000.0, 32.0
 #: Ticks that the joint model counts as learned. Scores grow to full size with them, so this is how loud a young entity
-#: may be: 500 finds more incidents, but its own level is not settled yet, and it pages more than a cold one.
-LEARNED_TICKS = {REUSE: 300.0, NAMED: 200.0, ADAPT: 100.0}
+#: may be. Its own level is not settled yet: at 2,000 it would page beyond its budget on days without any incident.
+LEARNED_TICKS = {REUSE: 500.0, NAMED: 400.0, ADAPT: 100.0}
 
 
 def read_prior(source: State, plan: Plan | None = None) -> Prior:
