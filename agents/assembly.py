@@ -85,19 +85,12 @@ class Parts:
 
     def _prior(self) -> Prior | None:
         """What the seed lends to a shard that starts; one that goes on carries it in its state."""
-        from engine.prior import Prior
-
         if self._settings.seed.snapshot is None:
             return None
-        state = shardfile_state(self._settings)
-        return Prior.from_arrays({name[6:]: one for name, one in state.arrays.items() if name.startswith("prior.")})
+        from agents import shardfile
+        from engine.transfer import read_prior
 
-
-def shardfile_state(settings: config.Settings) -> State:
-    """The seed's snapshot."""
-    from agents import shardfile
-
-    return shardfile.read(Path(str(settings.seed.snapshot)), key=settings.state.key)
+        return read_prior(shardfile.read(Path(self._settings.seed.snapshot), key=self._settings.state.key))
 
 
 def assemble(

@@ -21,11 +21,16 @@ class Reporter:
         self._started_ms = int(time.time() * 1000)
         self._due_s = 0.0
 
-    def __call__(self, loop: Loop) -> None:
+    def when_due(self, loop: Loop) -> None:
+        """Write, if the last time was a second ago."""
         now_s = loop.clock()
         if now_s >= self._due_s:
             self._due_s = now_s + REPORT_EVERY_S
-            progress.write(self._path, self.standing(loop))
+            self.now(loop)
+
+    def now(self, loop: Loop) -> None:
+        """Write."""
+        progress.write(self._path, self.standing(loop))
 
     def standing(self, loop: Loop) -> progress.Progress:
         """Everything that others may want to know of this process."""

@@ -13,7 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, Message
 
@@ -54,6 +54,13 @@ class Pace:
     snapshot_records: int = 5_000_000
 
 
+class Report(Protocol):
+    """Who is told how it goes: each turn, and once more before the clients are closed."""
+
+    def when_due(self, loop: Loop, /) -> None: ...
+    def now(self, loop: Loop, /) -> None: ...
+
+
 @dataclass(slots=True, kw_only=True)
 class Loop:
     """One worker at work. counters: what has happened in this life."""
@@ -66,7 +73,7 @@ class Loop:
     partitions: Mapping[str, int]
     pace: Pace
     warn: Callable[[str], None]
-    report: Callable[[Loop], None]
+    report: Report
     clock: Callable[[], float]
     counters: Counter[str] = field(default_factory=Counter)
     gaps: set[Place] = field(default_factory=set)
@@ -85,9 +92,9 @@ class Loop:
             self.turn()
         for held in unsaved(list(self.holdings)):
             self.durability.checkpoint(held)
+        self.report.now(self)
         self.assignment.close()
         self.controls.close()
-        self.report(self)
 
     @property
     def at_end(self) -> bool:
@@ -107,7 +114,7 @@ class Loop:
         self.obey()
         self.save_due()
         self.throttle()
-        self.report(self)
+        self.report.when_due(self)
 
     def fold(self, place: Place, run: list[Message]) -> None:
         """One partition's new records into its shard, and out with what that causes."""
