@@ -54,8 +54,8 @@ def tuned(shard: Shard, batch: Batch, tuner: Tuner | None) -> tuple[list[Record]
         parts.append(verdict)
         begin += verdict.consumed
         told.extend(verdict.records)
-        for record in verdict.records if tuner else ():
-            order = tuner.order_for(record.value) if record.topic == "drift" else None
+        for record in verdict.records:
+            order = tuner.order_for(record.value) if tuner and record.topic == "drift" else None
             if order is not None:
                 told.extend(shard.apply(order, control_partition=0, next_offset=len(told) + 1))
     return told, parts
