@@ -1,7 +1,7 @@
 """Feedback: from a person's answer to an order. Owns the vocabulary of answers and what makes one valid.
 
-A label names an escalation (then its series and window come from there) or a series and a window of its own. The
-order that results is carried out by the shard at a barrier, like any other.
+A label names an escalation (then its series and its shard come from there) or a series; an order without a shard is
+carried out by whichever shard knows the series, at a barrier, like any other.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def order_for(label: Mapping[str, Any], escalation: Mapping[str, Any] | None) ->
     """The `graft.order/1` that carries an answer to its shard.
 
     escalation: the open `graft.escalation/1` that the label names, or None for a label with a target of its own.
-    Raises BadSample (`label`) for anything malformed, for another series than the escalation's, or without a target.
+    Raises BadSample (`label`) for anything malformed, for another series than the escalation's, or about nothing.
     """
     check(label)
     target = dict(label.get("target") or {})
@@ -52,8 +52,8 @@ def order_for(label: Mapping[str, Any], escalation: Mapping[str, Any] | None) ->
             raise BadSample("label", f"series is {series!r}, but escalation {label['escalation']} is about {about!r}.")
         series, entity = escalation["series"], escalation["entity"]
         target = {"topic": origin["topic"], "partition": origin["partition"]}
-    if "topic" not in target or "partition" not in target:
-        raise BadSample("label", "it names no open escalation and no target {topic, partition}; nobody could apply it.")
+    elif not series:
+        raise BadSample("label", f"escalation {label['escalation']} is not open, and no series is given instead.")
     return {
         "schema": "graft.order/1",
         "id": stable_id("order", label["id"]),

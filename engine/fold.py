@@ -14,6 +14,8 @@ returns how far it came and is called again.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from engine import alerts, recipe, verdict
@@ -46,10 +48,12 @@ def fold(
     for at in range(begin, len(row_of)):
         if cursor[TICKS] > room_ticks or cursor[EVENTS] > room_events:
             return at
-        before, row, ts_ms = cursor[EVENTS], row_of[at], ts_of[at]
+        before, ts_ms = cursor[EVENTS], ts_of[at]
+        # Unsigned, so that the compiler need not ask at each of fifty columns whether the index is negative.
+        row: Any = np.uint64(row_of[at])
         if not _is_new(row, ts_ms, value_of[at], at, rows, marks):
             continue
-        e = rows.link.entity[row]
+        e: Any = np.uint64(rows.link.entity[row])
         # Two steps, so that there is one place where a tick is closed: before the sample, if it belongs to a later
         # tick; after it, if it was the last one due.
         for step in range(2):
@@ -145,15 +149,36 @@ def _value(
         marks.expected[at] = np.float32(expected)
         marks.lower[at], marks.upper[at] = np.float32(expected - band), np.float32(expected + band)
         _judge_series(row, e, count, r_season, at, rows, ents, marks, context)
-        sign = 1.0 if residual >= 0.0 else -1.0
-        moved = change.watch(rows.change, row, sign * r_season, value, expected, sd, count)
-        if moved != 0:
-            note(events, context, DRIFTED, row, ts_ms, at)
-            k = context.cursor[EVENTS] - 1
-            events.numbers[k, 0], events.numbers[k, 1], events.numbers[k, 2] = expected, rows.change.after[row], sd
+        _watch_level(row, ts_ms, slot, value, sd, count, at, rows, events, context)
         season.learn(rows.season, row, slot, residual, float(rows.presence.step_ms[row]))
     level.learn(rows.level, row, value, sd)
     return z, news, r_season
+
+
+@inline
+def _watch_level(
+    row: int,
+    ts_ms: int,
+    slot: int,
+    value: float,
+    sd: float,
+    count: float,
+    at: int,
+    rows: Rows,
+    events: Events,
+    context: Context,
+) -> None:
+    """Note a drift of the level, with the models as they were before it."""
+    profile, level_now = float(rows.season.profile[slot, row]), float(rows.season.level[row])
+    change.begin(rows.change, row, slot, profile, rows.level.mean[row], sd, level_now, float(rows.season.sigma[row]))
+    if change.watch(rows.change, row, value, season.SIGMA_FLOOR, count) == 0:
+        return
+    note(events, context, DRIFTED, row, ts_ms, at)
+    k = context.cursor[EVENTS] - 1
+    events.numbers[k, 0], events.numbers[k, 1] = change.unmoved(rows.change, row), rows.change.after[row]
+    events.numbers[k, 2], events.numbers[k, 3] = rows.change.sd[row], rows.change.mean[row]
+    events.numbers[k, 4] = float(rows.change.level[row])
+    change.clear(rows.change, row)
 
 
 @inline

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine import alerts
-from engine.components import change, level
+from engine.components import change, level, season
 from engine.errors import BadSample
 from engine.fold import restart
 from engine.records import Record
@@ -46,12 +46,20 @@ def apply_order(shard: Shard, order: Mapping[str, Any]) -> list[Record]:
 
 
 def _retune(shard: Shard, row: int, _entity: int, params: dict[str, Any]) -> None:
-    """Re-level: move the mean by `shift`, in the recipe's unit, and let the rest follow quickly."""
-    shift = params.get("shift")
-    if row < 0 or not isinstance(shift, (int, float)) or not np.isfinite(shift):
-        raise BadSample("order", f"a retune needs a known series and a finite shift; it came with {shift!r}.")
-    level.relevel(shard.roster.rows.level, row, float(shift))
-    change.clear(shard.roster.rows.change, row)
+    """Re-level: the models from before the shift, moved by it (`engine.retune`; all in the recipe's unit)."""
+    numbers = [params.get(name) for name in ("shift", "mean", "sd", "season_level")]
+    if row < 0 or not all(isinstance(x, (int, float)) and np.isfinite(x) for x in numbers) or not params["sd"] > 0:
+        raise BadSample(
+            "order", f"a retune needs a known series and finite shift, mean, sd > 0; it came with {params}."
+        )
+    _relevel(shard, row, *(float(params[name]) for name in ("shift", "mean", "sd", "season_level")))
+
+
+def _relevel(shard: Shard, row: int, shift: float, mean: float, sd: float, season_level: float) -> None:
+    rows = shard.roster.rows
+    level.relevel(rows.level, row, mean + shift, sd)
+    season.relevel(rows.season, row, season_level, int(rows.change.slot[row]), float(rows.change.entry[row]))
+    change.clear(rows.change, row)
 
 
 def _label(shard: Shard, row: int, entity: int, params: dict[str, Any]) -> None:
@@ -64,9 +72,10 @@ def _label(shard: Shard, row: int, entity: int, params: dict[str, Any]) -> None:
         own = shard.roster.rows.shown.gate
         own[row] = np.float32(min(max(float(own[row]) + step / 2, -MOST), MOST))
         if answer == "new_normal":
-            rows = shard.roster.rows
-            level.relevel(rows.level, row, float(rows.change.after[row] - rows.shown.expected[row]))
-            change.clear(rows.change, row)
+            now = shard.roster.rows.change
+            before = float(now.mean[row] + now.sd[row] * (now.level[row] + now.entry[row]))
+            shift = float(now.after[row]) - before
+            _relevel(shard, row, shift, float(now.mean[row]), float(now.sd[row]), float(now.level[row]))
     life = shard.roster.ents.life
     if life.state[entity] == alerts.PENDING:
         life.state[entity] = alerts.IDLE

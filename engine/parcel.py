@@ -62,7 +62,8 @@ def _part(arrays: Mapping[str, Array], wanted: Array) -> dict[str, Array]:
     """The arrays of the entities for which `wanted` (bool, one an entity) is true."""
     rows = wanted[arrays["series.link.entity"]]
     blocks = np.zeros(_count(arrays, "block"), bool)
-    blocks[arrays["series.link.block"][rows]] = True
+    placed = arrays["series.link.block"][rows]
+    blocks[placed[placed >= 0]] = True
     kept = {"series": rows, "entity": wanted, "block": blocks}
     number = {group: np.append(np.cumsum(mask) - 1, -1) for group, mask in kept.items()}
     part = {}

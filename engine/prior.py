@@ -65,14 +65,10 @@ class Prior:
         return dict(self._arrays)
 
     def summary(self) -> dict[str, Any]:
-        """For people and manifests: the classes, and the pseudo-samples of each component."""
-        strength = self._arrays["strength"]
-        return {
-            "classes": {
-                name: dict(zip(STRENGTHS, map(float, strength[k]), strict=True)) for name, k in self._class.items()
-            },
-            "entity": dict(zip(ENTITY_STRENGTHS, map(float, self._arrays["entity_strength"]), strict=True)),
-        }
+        """For people and manifests: where it comes from, how many classes it knows, what an entity borrows in ticks."""
+        origin: dict[str, Any] = read_json_column(self._arrays["origin"])
+        lent = map(float, self._arrays["entity_strength"])
+        return {**origin, "classes": len(self._class), "entity": dict(zip(ENTITY_STRENGTHS, lent, strict=True))}
 
     def lend(self, roster: Roster, row: int, entity_row: int, name: str) -> bool:
         """Seed a fresh row if its metric class is known and means the same; False: it stays cold."""
@@ -87,8 +83,8 @@ class Prior:
         return is_lent
 
     def seeded_in(self, roster: Roster) -> int:
-        """Series of a shard that were seeded; right after a restore as well."""
-        return sum(self._is_seeded(roster, row) for row in range(len(roster.names)))
+        """Series of a shard that were seeded, read from their columns: right after a restore as well."""
+        return int(np.count_nonzero(roster.rows.level.prior_rows[: len(roster.names)] != level.PRIOR_ROWS))
 
     def borrowed(self, roster: Roster, row: int) -> dict[str, float]:
         """Share n0 / (n0 + n) of each component that still comes from the seed; empty for a series that began cold."""
@@ -110,6 +106,7 @@ class Prior:
         a = self._arrays
         wrong = [name for name in PER_CLASS if len(a[name]) != count]
         wrong += [name for name in PER_PAIR if len(a[name]) != len(a["pairs"])]
+        wrong += [name for name in ("origin", "channels", "entity_strength") if name not in a]
         if wrong or a["strength"].shape != (count, len(STRENGTHS)):
             raise SnapshotError(f"the prior in this state does not fit together ({', '.join(wrong)}); use an older one")
 

@@ -156,11 +156,11 @@ def _drift(shard: Shard, events: Events, k: int, offset: int) -> Record:
 def _drift_numbers(
     events: Events, k: int, kind: str, series: str
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]:
-    a, b, sd = (float(events.numbers[k, i]) for i in range(3))
+    a, b, sd, mean, level = (float(x) for x in events.numbers[k, :5])
     if kind == "level":
         shift = (b - a) / sd
         sentence = f"{series} moved from about {a:.4g} to about {b:.4g} ({shift:+.1f} standard deviations) and stayed."
-        return {"level": a}, {"level": b}, {"sd": sd, "shift_sd": shift}, sentence
+        return {"level": a, "mean": mean, "season_level": level, "sd": sd}, {"level": b}, {"shift_sd": shift}, sentence
     last = int(events.times[k, 0])
     if kind == "absent":
         sentence = f"{series} has stopped: it came every {a / 1000:.4g} s, the last time at {last} ms."

@@ -36,15 +36,23 @@ class Tuner:
         self._orders[series] = times
         if times and (at_ms - times[-1] < COOL_DOWN_MS or len(times) >= ORDERS_A_DAY):
             return None
+        # First the order: a drift record that is not whole raises here, and costs the series nothing.
+        order = _relevel(drift)
         times.append(at_ms)
         while len(self._orders) > MOST_SERIES:
             self._orders.pop(next(iter(self._orders)))
-        return _relevel(drift)
+        return order
 
 
 def _relevel(drift: Mapping[str, Any]) -> dict[str, Any]:
     origin = drift["follows"][0]
-    before, after = float(drift["before"]["level"]), float(drift["after"]["level"])
+    before, after = drift["before"], float(drift["after"]["level"])
+    params = {
+        "shift": after - float(before["level"]),
+        "mean": float(before["mean"]),
+        "sd": float(before["sd"]),
+        "season_level": float(before["season_level"]),
+    }
     return {
         "schema": "graft.order/1",
         "id": stable_id("order", drift["id"]),
@@ -58,7 +66,7 @@ def _relevel(drift: Mapping[str, Any]) -> dict[str, Any]:
             "entity": drift["entity"],
         },
         "component": "level",
-        "params": {"shift": after - before},
+        "params": params,
         "because": f"drift {drift['id']}: {drift['because']}",
         "follows": [*drift["follows"]],
     }

@@ -45,6 +45,7 @@ class Roster:
         self.clock = np.zeros(5, np.int64)
         self.clock[[layout.CLOCK, layout.AHEAD_MS, layout.AHEAD_ROW]] = -1
         self._row: dict[str, int] = {}
+        self._placed = 0
         self._entity: dict[str, int] = {}
         self._factory = entity_component.factory()
 
@@ -57,7 +58,7 @@ class Roster:
         return self._entity.get(text, -1)
 
     def admit(self, series: Series) -> int:
-        """Row of a series; a new one is given the next row, its place in its entity, and what the prior lends it."""
+        """Row of a series; a new one is given the next row."""
         text = series.text
         row = self._row.get(text)
         if row is not None:
@@ -80,11 +81,24 @@ class Roster:
         self.rows.recipe.kind[row] = kind
         share = layout.SERIES_ROWS / entity_component.FACTORY_ROWS
         self.rows.shown.counts[row] = self._factory[entity_component.SEVERE] * share
-        entity = self._admit_entity(series.entity(self.config.entity_labels))
-        self._place(row, entity)
-        if self.prior is not None:
-            self.prior.lend(self, row, entity, series.name)
+        self.rows.link.entity[row] = self._admit_entity(series.entity(self.config.entity_labels))
         return row
+
+    def place(self, row: int) -> None:
+        """Give a series its place in the joint state, and what the prior lends it. Called at its first sample.
+
+        Not at admission: a decoder admits all series of a batch before the batch is folded, and the joint state must
+        not depend on where the batch ends.
+        """
+        entity = int(self.rows.link.entity[row])
+        self._place(row, entity)
+        self._placed += 1
+        if self.prior is not None:
+            self.prior.lend(self, row, entity, self.classes[row])
+
+    def is_all_placed(self) -> bool:
+        """Has every series that was admitted been seen in the log?"""
+        return self._placed == len(self.names)
 
     def _admit_entity(self, text: str) -> int:
         entity = self._entity.get(text)
@@ -109,7 +123,7 @@ class Roster:
         self.block.width[last] = slot + 1
         self.block.member[last, slot] = row
         link = self.rows.link
-        link.entity[row], link.block[row], link.slot[row] = entity, last, slot
+        link.block[row], link.slot[row] = last, slot
         self.ents.open.members[entity] += 1
 
     def blocks_of(self, entity: int) -> list[int]:
@@ -204,6 +218,7 @@ class Roster:
         ):
             for (name, (_, spec)), part in zip(table.items(), columns, strict=True):
                 put(part, spec, np.arange(count), {field: arrays[f"{group}.{name}.{field}"] for field in spec})
+        self._placed = int((self.rows.link.block[:n] >= 0).sum())
         self._load_blocks(arrays)
 
     def _load_blocks(self, arrays: Mapping[str, Array]) -> None:

@@ -104,23 +104,16 @@ class Shard:
     def process(self, batch: Batch, *, stop_at_drift: bool = False) -> Verdicts:
         """Fold a batch. With stop_at_drift, returns after the sample that raised a drift signal (see `consumed`)."""
         batch = self._unread(batch)
-        n = len(batch.row)
-        marks, cursor = fresh_marks(n), np.zeros(3, np.int64)
-        told: list[Record] = []
-        parts: list[TickMarks] = []
+        marks, parts, told = fresh_marks(len(batch.row)), list[TickMarks](), list[Record]()
         begin = 0
-        while True:
-            ticks = fresh_ticks(2 * (n - begin) + 4)
-            cursor[:] = 0
-            end = self._fold(batch, begin, marks, ticks, cursor, stop_at_drift)
-            parts.append(TickMarks(*(column[: cursor[TICKS]] for column in ticks)))
-            drifted = self._tell(batch.offset, int(cursor[EVENTS]), told)
-            begin = end
-            if begin == n or (stop_at_drift and drifted):
+        for until in self._stops(batch):
+            begin, drifted = self._fold_to(batch, begin, until, marks, parts, told, stop_at_drift)
+            if stop_at_drift and drifted:
                 break
+            if until < len(batch.row):
+                self.roster.place(int(batch.row[until]))
         self._account(batch, begin, marks)
-        whole = parts[0] if len(parts) == 1 else TickMarks(*(np.concatenate(c) for c in zip(*parts, strict=True)))
-        return _verdicts(begin, marks, whole, told)
+        return _verdicts(begin, marks, parts, told)
 
     def close_ticks(self) -> Verdicts:
         """Close the ticks that are still open, for output at the end of a file. The state must not be used after."""
@@ -136,8 +129,7 @@ class Shard:
             )
             self._tell(np.array([self.next_offset - 1]), int(cursor[EVENTS]), told)
             cursor[EVENTS] = 0
-        done = TickMarks(*(column[: cursor[TICKS]] for column in ticks))
-        return _verdicts(0, marks, done, told)
+        return _verdicts(0, marks, [TickMarks(*(column[: cursor[TICKS]] for column in ticks))], told)
 
     def apply(self, order: Mapping[str, Any], *, control_partition: int, next_offset: int) -> list[Record]:
         """Carry out an order from the control topic, between two batches. An order that was applied is skipped."""
@@ -226,14 +218,39 @@ class Shard:
             stop_at_drift=False,
         )
 
-    def _fold(
-        self, batch: Batch, begin: int, marks: Marks, ticks: TickMarks, cursor: Array, stop_at_drift: bool
-    ) -> int:
-        roster = self.roster
+    def _stops(self, batch: Batch) -> list[int]:
+        """Where the fold has to stop: before the first sample of each series that has no place yet, and at the end."""
+        end = len(batch.row)
+        if self.roster.is_all_placed():
+            return [end]
+        new = np.flatnonzero(self.roster.rows.link.block[batch.row] < 0)
+        _, first = np.unique(batch.row[new], return_index=True)
+        return [*np.sort(new[first]).tolist(), end]
+
+    def _fold_to(
+        self,
+        batch: Batch,
+        begin: int,
+        until: int,
+        marks: Marks,
+        parts: list[TickMarks],
+        told: list[Record],
+        stop_at_drift: bool,
+    ) -> tuple[int, bool]:
+        """Fold [begin, until), in as many calls as the event buffer needs; (where it came to, was there a drift)."""
+        roster, cursor = self.roster, np.zeros(3, np.int64)
         context = self._context._replace(cursor=cursor, series_count=self.series_count, stop_at_drift=stop_at_drift)
         kernel: Any = fold.fold
         columns = (roster.rows, roster.ents, roster.block, roster.pool)
-        return int(kernel(*batch[:3], begin, *columns, marks, ticks, self._events, context))
+        row, ts_ms, value = batch.row[:until], batch.ts_ms[:until], batch.value[:until]
+        drifted = False
+        while begin < until and not (stop_at_drift and drifted):
+            ticks = fresh_ticks(2 * (until - begin) + 4)
+            cursor[:] = 0
+            begin = int(kernel(row, ts_ms, value, begin, *columns, marks, ticks, self._events, context))
+            parts.append(TickMarks(*(column[: cursor[TICKS]] for column in ticks)))
+            drifted |= self._tell(batch.offset, int(cursor[EVENTS]), told)
+        return begin, drifted
 
     def _tell(self, offsets: Array, count: int, told: list[Record]) -> bool:
         """Make records of the events in the buffer; True if one of them is a drift signal."""
@@ -260,6 +277,9 @@ class Shard:
         self.next_offset = batch.next_offset
 
 
-def _verdicts(consumed: int, marks: Marks, ticks: TickMarks, told: list[Record]) -> Verdicts:
+def _verdicts(consumed: int, marks: Marks, parts: list[TickMarks], told: list[Record]) -> Verdicts:
+    if not parts:
+        parts = [fresh_ticks(0)]
+    ticks = parts[0] if len(parts) == 1 else TickMarks(*(np.concatenate(column) for column in zip(*parts, strict=True)))
     columns: list[Any] = [column[:consumed] for column in marks]
     return Verdicts._make([consumed, *columns, ticks, told])

@@ -12,7 +12,7 @@ from the histograms every REFRESH ticks, by count, so batch cuts do not matter.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -126,9 +126,10 @@ def evidence(sums: Array, channel: Array) -> None:
 @inline
 def refresh(entity: Entity, counts: Array, mass: Array, row: int) -> None:
     """Read the quantiles and tail slopes from the histograms. counts: the (n * 8, 96) view of `entity.counts`."""
+    first: Any = np.int64(row) * HISTOGRAMS
     for k in range(HISTOGRAMS):
         top = CHANNEL_SHARE if k < CHANNELS else tail.TAIL_SHARE
-        middle, upper, rare, high, beta = tail.read(counts, mass, row * HISTOGRAMS + k, top)
+        middle, upper, rare, high, beta = tail.read(counts, mass, first + k, top)
         entity.middle[row, k], entity.high[row, k] = np.float32(middle), np.float32(high)
         entity.beta[row, k] = np.float32(beta)
         if k == SEVERE:
@@ -146,6 +147,7 @@ def score(
     if entity.ticks[row] % REFRESH == 0.0:
         refresh(entity, counts, mass, row)
     u_severe, u_page = 0.0, 0.0
+    first: Any = np.int64(row) * HISTOGRAMS
     for k in range(CHANNELS):
         log_c = np.log(max(channel[k], 1e-3))
         relative = min(np.exp(log_c - float(entity.middle[row, k])), SEVERITY_MOST)
@@ -155,7 +157,7 @@ def score(
             u_severe += relative / 5.0
         if k != E:
             u_page += urgent / 5.0
-        tail.add(counts, unit, mass, row * HISTOGRAMS + k, log_c)
+        tail.add(counts, unit, mass, first + k, log_c)
     severe = float(entity.severe[row])
     severe += (UP if u_severe > severe else DOWN) * (u_severe - severe)
     urgent_now = float(entity.urgent[row]) + PAGE_KEEP * (u_page - float(entity.urgent[row]))
@@ -168,8 +170,8 @@ def score(
         log_severe, float(entity.middle[row, SEVERE]), float(entity.upper[row]), float(entity.rare[row]),
         float(entity.high[row, SEVERE]), float(entity.beta[row, SEVERE]),
     )  # fmt: skip
-    tail.add(counts, unit, mass, row * HISTOGRAMS + SEVERE, log_severe)
-    tail.add(counts, unit, mass, row * HISTOGRAMS + URGENT, log_page)
+    tail.add(counts, unit, mass, first + SEVERE, log_severe)
+    tail.add(counts, unit, mass, first + URGENT, log_page)
     entity.ticks[row] += 1.0
     return severity, log_page
 

@@ -111,10 +111,10 @@ def learn(level: Level, row: int, value: float, sd: float) -> None:
         level.far[row] += max(RATE, 1.0 / (count + 100.0)) * (is_far - float(level.far[row]))
 
 
-def relevel(level: Level, row: int, shift: float) -> None:
-    """A deploy moved the series by `shift` (recipe's unit): move with it, and relearn the rest within an hour or so."""
-    level.mean[row] += shift
-    level.last[row] += shift
+def relevel(level: Level, row: int, mean: float, sd: float) -> None:
+    """A deploy moved the series: take the mean it has now and the spread from before, and relearn within hours."""
+    level.mean[row] = mean
+    level.var[row] = sd * sd
     level.count[row] = min(level.count[row], 500.0)
 
 

@@ -83,6 +83,13 @@ def learn(season: Season, row: int, slot: int, residual: float, step_ms: float) 
     season.count[row] = np.float32(min(count + 1.0, 1e6))
 
 
+def relevel(season: Season, row: int, level: float, slot: int, entry: float) -> None:
+    """Undo what a shift has taught: the level from before it, and the profile of the slot that it fell into."""
+    season.level[row] = level
+    if slot < SLOTS:
+        season.profile[slot, row] = entry
+
+
 def distil(season: Season, row: int) -> dict[str, Any]:
     """The centred shape in sd, with the visits behind it: no level, no unit."""
     profile = season.profile[:, row].astype(np.float64)

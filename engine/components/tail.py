@@ -93,7 +93,7 @@ def severity(x: float, middle: float, upper: float, rare: float, high: float, be
     x: ln(evidence). Linear between the shares .5, .2, .05 and TAIL_SHARE, exponential beyond, capped at 12.
     """
     if x >= high:
-        return min(-np.log10(TAIL_SHARE) + (x - high) / (beta * np.log(10.0)), MOST)
+        return float(min(-np.log10(TAIL_SHARE) + (x - high) / (beta * np.log(10.0)), MOST))
     if x >= rare:
         return _between(x, rare, high, -np.log10(0.05), -np.log10(TAIL_SHARE))
     if x >= upper:

@@ -66,8 +66,8 @@ def _plain(array: Array) -> Array:
 
 
 def _class_arrays(roster: Roster, looks: Looks, classes: Looks) -> dict[str, Array]:
-    members = [_grown_rows(looks, name) for name in classes.names]
-    own = [_own(roster, rows) for rows in members]
+    behind = [_thinned(rows.tolist()) for rows in fingerprint.members(looks).values()]
+    own = [_own(roster, rows) for rows in behind]
     features = classes.features
     return {
         "classes": json_column(classes.names),
@@ -83,21 +83,15 @@ def _class_arrays(roster: Roster, looks: Looks, classes: Looks) -> dict[str, Arr
         "sigma": np.exp(features[:, LOG_SIGMA]),
         "shape": classes.shape,
         "visits": classes.visits,
-        "tail": np.array([_tail(roster, rows) for rows in members]).reshape(-1, tail.BINS),
+        "tail": np.array([_tail(roster, rows) for rows in behind]).reshape(-1, tail.BINS),
         "own": np.array([part.lagged for part in own]).reshape(-1, block.MOST_LAGS + 1),
         "own_residual": np.array([part.residual for part in own], np.float64),
         "sigmas": np.array([part.sigmas for part in own]).reshape(-1, 3),
     }
 
 
-def _grown_rows(looks: Looks, name: str) -> list[int]:
-    """The series behind a class, as `by_class` takes them, at most MOST_ENTITIES."""
-    grown = (looks.samples >= fingerprint.YOUNGEST) & np.isfinite(looks.features).all(axis=1)
-    found = [row for row, of in enumerate(looks.names) if of == name and grown[row]]
-    return _thinned(found)
-
-
 def _thinned(rows: list[int]) -> list[int]:
+    """At most MOST_ENTITIES of them, at even distances."""
     if len(rows) <= MOST_ENTITIES:
         return rows
     return [rows[at] for at in np.linspace(0, len(rows) - 1, MOST_ENTITIES).astype(int)]

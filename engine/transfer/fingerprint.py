@@ -83,11 +83,7 @@ def _features(roster: Roster, row: int) -> tuple[float, float, float, float]:
 
 def by_class(looks: Looks) -> Looks:
     """Pool the fingerprints of each name, in order of names: medians, with their spread."""
-    names = sorted(set(looks.names))
-    at = np.array(looks.names)
-    grown = (looks.samples >= YOUNGEST) & np.isfinite(looks.features).all(axis=1)
-    groups = [np.flatnonzero((at == name) & grown) for name in names]
-    kept = [(name, rows) for name, rows in zip(names, groups, strict=True) if len(rows)]
+    kept = list(members(looks).items())
     features = [looks.features[rows] for _, rows in kept]
 
     def stack(parts: list[Array], *width: int) -> Array:
@@ -106,6 +102,15 @@ def by_class(looks: Looks) -> Looks:
         step_ms=stack([np.median(looks.step_ms[rows]) for _, rows in kept]),
         kind=np.array([_common(looks.kind[rows]) for _, rows in kept], np.uint8),
     )
+
+
+def members(looks: Looks) -> dict[str, Array]:
+    """Rows behind each name, in order of names; series that are too young or never moved are left out."""
+    grown = (looks.samples >= YOUNGEST) & np.isfinite(looks.features).all(axis=1)
+    found: dict[str, list[int]] = {}
+    for row in np.flatnonzero(grown).tolist():
+        found.setdefault(looks.names[row], []).append(row)
+    return {name: np.array(found[name]) for name in sorted(found)}
 
 
 def _pooled_shape(looks: Looks, rows: Array) -> tuple[Array, Array]:

@@ -63,6 +63,7 @@ def prior_of(source: State, of: list[str], names: list[str], zones: list[str]) -
     arrays = {name: a[name][at].astype(dtype) for name, dtype in lent.PER_CLASS.items()}
     arrays |= _pairs(source, at)
     arrays["classes"] = json_column(names)
+    arrays["origin"] = json_column({"environment": source.manifest.get("environment"), "source": digest(source)})
     arrays["channels"] = a["channels"].astype(np.float32)
     arrays["strength"] = np.array([STRENGTHS[zone] for zone in zones], np.float32).reshape(-1, len(lent.STRENGTHS))
     arrays["entity_strength"] = np.array(_entity_strength(source, zones), np.float32)

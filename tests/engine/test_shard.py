@@ -57,6 +57,26 @@ def test_cuts_of_the_log_do_not_matter(cuts: list[int], seed: int) -> None:
             assert getattr(at_once[0].ticks, field).tobytes() == parts.tobytes(), field
 
 
+@given(st.lists(st.integers(0, 1500), max_size=6))
+def test_when_a_decoder_admits_a_series_does_not_matter(cuts: list[int]) -> None:
+    """A decoder admits the new series of a whole batch before the batch is folded."""
+    rng = np.random.default_rng(5)
+    whole = log()
+    late = whole.row.astype(np.int64) * 90 > whole.offset  # series that begin one after the other
+    whole = Batch(*(column[~late] for column in whole[:4]), whole.next_offset)
+    names = [Series.of(f"m{j}", {"host": f"h{e}"}, Kind.GAUGE) for e in range(3) for j in range(4)]
+    states = []
+    for pieces in ([whole], cut(whole, cuts), cut(whole, rng.integers(0, 1400, 40).tolist())):
+        shard = cold()
+        for piece in pieces:
+            first = {int(row): None for row in piece.row}
+            rows = {row: shard.admit(names[row]) for row in first}
+            shard.process(piece._replace(row=np.array([rows[int(row)] for row in piece.row], np.int32)))
+        states.append(shard)
+    for other in states[1:]:
+        assert_same_state(states[0], other)
+
+
 @given(st.integers(1, 1400))
 def test_a_restored_shard_goes_on_bit_for_bit(at: int) -> None:
     whole = log()
