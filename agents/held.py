@@ -9,7 +9,7 @@ alone, so a replay could not make them again; they travel inside the snapshot un
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -102,7 +102,7 @@ class DecoderLike(Protocol):
         self,
         values: list[bytes | None],
         offsets: NDArray[np.int64],
-        append_ms: Callable[[int], int],
+        append_ms: NDArray[np.int64],
         next_offset: int,
         /,
     ) -> tuple[Batch, Sequence[DeadLetterLike]]: ...

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -92,10 +93,11 @@ def _offset(message: Message) -> int:
     return offset
 
 
-def append_ms(messages: Sequence[Message], index: int) -> int:
-    """The broker's (or sender's) time of a message, epoch milliseconds; -1 when it has none."""
-    kind, at_ms = messages[index].timestamp()
-    return int(at_ms) if kind else -1
+def times_ms(messages: Sequence[Message]) -> NDArray[np.int64]:
+    """The broker's (or sender's) time of each message, epoch milliseconds; -1 where there is none."""
+    times = np.fromiter(map(itemgetter(1), map(Message.timestamp, messages)), np.int64, len(messages))
+    times[times <= 0] = -1
+    return times
 
 
 def is_end(message: Message) -> bool:

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, Message
@@ -125,7 +124,7 @@ class Loop:
         if new is None:
             return
         values = list(map(Message.value, new.messages))
-        batch, dead = held.decoder.decode(values, new.offsets, partial(intake.append_ms, new.messages), new.next_offset)
+        batch, dead = held.decoder.decode(values, new.offsets, intake.times_ms(new.messages), new.next_offset)
         verdicts = held.shard.process(batch)
         self.counters["records"] += len(values)
         for one in dead:
@@ -137,7 +136,7 @@ class Loop:
     def bury(self, message: Message, reason: str, detail: str, *, stage: str) -> None:
         """One record to the dead-letter topic."""
         place, offset = intake.place_of(message), int(message.offset() or 0)
-        source = dead_letter.Source(place, offset, intake.append_ms([message], 0), stage, ENGINE_VERSION)
+        source = dead_letter.Source(place, offset, int(intake.times_ms([message])[0]), stage, ENGINE_VERSION)
         self.outputs.send_dead(
             dead_letter.letter(message.key(), message.value(), reason=reason, detail=detail, source=source)
         )

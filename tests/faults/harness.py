@@ -182,8 +182,8 @@ def _fold_some(shard: Any, decoder: Any, messages: list[Any]) -> list[Any]:
     if not messages:
         return []
     offsets = np.array([one.offset() for one in messages], np.int64)
-    values, times = [one.value() for one in messages], [one.timestamp()[1] for one in messages]
-    batch, _ = decoder.decode(values, offsets, times.__getitem__, int(offsets[-1]) + 1)
+    values, times = [one.value() for one in messages], np.array([one.timestamp()[1] for one in messages], np.int64)
+    batch, _ = decoder.decode(values, offsets, times, int(offsets[-1]) + 1)
     return list(shard.process(batch).records)
 
 

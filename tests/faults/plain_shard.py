@@ -7,7 +7,7 @@ real shard goes through the same harness with fewer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -168,7 +168,7 @@ class PlainDecoder:
         self.shard = shard
 
     def decode(
-        self, values: list[bytes | None], offsets: NDArray[np.int64], _append_ms: Callable[[int], int], next_offset: int
+        self, values: list[bytes | None], offsets: NDArray[np.int64], _append_ms: NDArray[np.int64], next_offset: int
     ) -> tuple[Batch, list[Letter]]:
         rows: list[int] = []
         samples: list[tuple[int, float]] = []
