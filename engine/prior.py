@@ -88,7 +88,7 @@ class Prior:
 
     def borrowed(self, roster: Roster, row: int) -> dict[str, float]:
         """Share n0 / (n0 + n) of each component that still comes from the seed; empty for a series that began cold."""
-        if not self._is_seeded(roster, row):
+        if roster.rows.link.block[row] < 0 or not self._is_seeded(roster, row):
             return {}
         k = self._class[roster.classes[row]]
         lent = self._arrays["strength"][k].astype(np.float64)

@@ -69,8 +69,10 @@ def of_rows(roster: Roster) -> Looks:
     )
 
 
-def _features(roster: Roster, row: int) -> tuple[float, float, float, float]:
+def _features(roster: Roster, row: int) -> tuple[float, ...]:
     scale, rows = level.distil(roster.rows.level, row), roster.rows
+    if rows.link.block[row] < 0:
+        return (np.nan,) * len(FEATURES)
     b, j = int(rows.link.block[row]), int(rows.link.slot[row])
     part = block.sections(roster.pool, int(roster.block.start[b]), int(roster.block.capacity[b]))
     own, mean = block.distil(part, j, j)[0], float(part["vectors"][block.MEAN, j])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from engine.batch import Batch
 from engine.errors import ConfigError, SnapshotError
 from engine.prior import Prior
 from engine.series import Kind, Series
@@ -54,9 +55,12 @@ def test_a_prior_of_other_classes_is_cold_bit_for_bit(lender: State) -> None:
 def test_a_seeded_shard_differs_and_says_what_it_borrows(lender: State) -> None:
     prior = read_prior(lender)
     target = shard(HERE, prior=prior)
+    assert prior.borrowed(target.roster, 0) == {}
+    numbers = values(HERE, DAY)
+    target.process(log(numbers[:1]))
     before = prior.borrowed(target.roster, 0)
-    assert before == {"scale": 1.0, "season": 1.0, "structure": 1.0, "tail": 1.0}
-    _after(target)
+    assert before == {"scale": 0.9998, "season": 1.0, "structure": 1.0, "tail": 1.0}
+    target.process(log(numbers[1:], 1))
     after = prior.borrowed(target.roster, 0)
     assert all(0.0 < after[name] < before[name] for name in before)
     assert prior.seeded_in(target.roster) == 12
@@ -68,8 +72,9 @@ def test_a_restored_shard_lends_the_same_to_later_series(lender: State) -> None:
     _after(straight)
     restored = Shard.restore(unpack(_bytes(straight.export())), CONFIG)
     for one in (straight, restored):
-        for name in HERE.names:
-            one.admit(Series.of(name, {"host": "late"}, Kind.GAUGE))
+        late = [one.admit(Series.of(name, {"host": "late"}, Kind.GAUGE)) for name in HERE.names]
+        at = one.next_offset
+        one.process(Batch.of(late, [one.clock_ms + 1000] * 4, [1.0, 2.0, 3.0, 4.0], range(at, at + 4), at + 4))
     assert _bytes(straight.export()) == _bytes(restored.export())
     prior = restored.roster.prior
     assert prior is not None
@@ -126,6 +131,8 @@ def test_a_counter_in_the_source_makes_a_counter_of_the_unknown(lender: State) -
     fresh = Shard(CONFIG.__class__(counters_from_shape=True), topic="metrics", partition=0, prior=prior)
     unknown = fresh.admit(Series.of("cpu", {"host": "a"}))
     gauge = fresh.admit(Series.of("load", {"host": "a"}, Kind.GAUGE))
+    fresh.next_offset = 0
+    fresh.process(Batch.of([unknown, gauge], [1000, 1000], [5.0, 6.0], [0, 1], 2))
     assert fresh.roster.rows.recipe.kind[unknown] == Kind.COUNTER
     assert prior.borrowed(fresh.roster, unknown) != {}
     assert prior.borrowed(fresh.roster, gauge) == {}

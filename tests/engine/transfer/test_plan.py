@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from engine.errors import ConfigError
-from engine.snapshot import State, pack, unpack
+from engine.snapshot import State, pack, read_json_column, unpack
 from engine.transfer import Plan, plan, read_prior
 from engine.transfer.match import ADAPT, COLD, NAMED, REUSE
 from tests.engine.transfer.towns import METRICS, Town, grown, source
@@ -67,7 +67,7 @@ def test_a_stranger_stays_cold_and_says_why(lender: State, far: Town) -> None:
     assert set(zones(made).values()) == {COLD}
     assert all("shape of the day" in entry.because for entry in made.entries)
     assert made.to_dict()["seeded"] == 0
-    assert read_prior(lender, made).summary()["classes"] == {}
+    assert read_prior(lender, made).summary()["classes"] == 0
 
 
 def test_other_names_are_recognised_by_behaviour_and_seeded_weakly(lender: State) -> None:
@@ -81,8 +81,14 @@ def test_other_names_are_recognised_by_behaviour_and_seeded_weakly(lender: State
 def test_only_what_is_planned_is_lent(lender: State) -> None:
     made = plan(lender, grown(Town(seed=2), days=2))
     some = replace(made, entries=tuple(replace(e, zone=COLD) if e.target == "cpu" else e for e in made.entries))
-    lent = read_prior(lender, some).summary()["classes"]
-    assert sorted(lent) == sorted(set(METRICS) - {"cpu"})
+    lent = read_prior(lender, some)
+    assert sorted(read_json_column(lent.arrays()["classes"])) == sorted(set(METRICS) - {"cpu"})
+    assert lent.summary() == {
+        "environment": "old town",
+        "source": made.source["digest"],
+        "classes": 3,
+        "entity": {"channels": 3000.0, "ticks": 500.0, "age": 32.0},
+    }
 
 
 def test_a_plan_for_another_source_is_refused(lender: State) -> None:
