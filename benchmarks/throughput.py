@@ -46,10 +46,7 @@ SKIPPED = 0.4
 RATES = ("consume", "decode", "graft", "faust_river")
 ROOT = Path(__file__).resolve().parent.parent
 #: Compiled once, outside of all measurements.
-WARM_UP = (
-    "from agents.detector import warm_up; from agents.settings import Input, Settings; "
-    "warm_up(Settings(inputs=(Input(topic='warm-up'),)))"
-)
+WARM_UP = "from benchmarks.memory import measure; measure(2, 2, 3)"
 #: A measuring process that takes longer hangs.
 LONGEST_S = 240
 
