@@ -12,9 +12,11 @@ order, as agents send them.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
+if TYPE_CHECKING:
+    from numpy import float64
+    from numpy.typing import NDArray
 
 ENTITIES, METRICS = 1_000, 10
 CASES = ("telegraf", "json", "json100")
@@ -103,11 +105,13 @@ def spelling(case: str, series: int) -> Spelling:
     return Spelling(f'{{"name":"{name}","value":'.encode(), b',"timestamp":', f",{labels}}}".encode())
 
 
-def values(series: int, intervals: int, seed: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+def values(series: int, intervals: int, seed: int) -> NDArray[float64]:
     """(intervals, series): each series its own level and spread, noise with memory, a slow wave, and a rare incident.
 
     Incidents: 2 % of the entities go six spreads up, all metrics, for five intervals.
     """
+    import numpy as np
+
     rng = np.random.default_rng(seed)
     noise = rng.normal(size=(intervals, series))
     for at in range(1, intervals):
