@@ -1,0 +1,95 @@
+"""Words: what the demo says about a record, in one line for people. Pure.
+
+Owns the wording of the event log, shared by the live screen and the plain lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from agents.demo.incidents import Incident
+from agents.demo.scoreboard import Heard
+from agents.demo.world import MINUTES_A_DAY, STEP_MS
+
+
+class Event(NamedTuple):
+    """mark: a word of at most eight letters; style: of rich."""
+
+    mark: str
+    at: str
+    text: str
+    style: str
+
+
+def clock(minute: float) -> str:
+    """Event time for people.
+
+    >>> clock(1440 + 61)
+    'day 2 01:01'
+    """
+    whole = int(minute)
+    return f"day {whole // MINUTES_A_DAY + 1} {whole % MINUTES_A_DAY // 60:02d}:{whole % 60:02d}"
+
+
+def duration(seconds: float | None) -> str:
+    """A stretch of event time.
+
+    >>> duration(5400.0), duration(120.0), duration(None)
+    ('1.5 h', '2 min', 'never')
+    """
+    if seconds is None:
+        return "never"
+    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.0f} min"
+
+
+def injected(incident: Incident) -> Event:
+    """The script has begun to do something."""
+    where = incident.entity + (f" {incident.metric}" if incident.metric else "")
+    return Event("inject", clock(incident.start_min), f"{incident.kind} on {where}: {incident.story}", "cyan")
+
+
+def of_record(heard: Heard, begin_ms: int) -> Event | None:
+    """The line about a record; None for what would only be noise."""
+    record = heard.value
+    at = clock((int(record.get("at_ms") or begin_ms) - begin_ms) / STEP_MS)
+    make = _MAKERS.get(heard.topic)
+    found = make(record) if make else None
+    return Event(found[0], at, found[1], found[2]) if found else None
+
+
+def _alert(record: Mapping[str, Any]) -> tuple[str, str, str]:
+    if record.get("state") == "firing":
+        return "PAGE", str(record.get("because")), "bold red"
+    return "resolved", str(record.get("because")), "green"
+
+
+def _escalation(record: Mapping[str, Any]) -> tuple[str, str, str] | None:
+    if record.get("state") != "opened":
+        return None
+    sure = f"severity {record.get('severity') or 0:.1f}, confidence {record.get('confidence') or 0:.2f}"
+    return "ask", f"{record.get('because')} Unusual but unsure ({sure}): a person is asked, nobody is paged.", "yellow"
+
+
+def _drift(record: Mapping[str, Any]) -> tuple[str, str, str] | None:
+    return ("drift", str(record.get("because")), "magenta") if record.get("kind") == "level" else None
+
+
+def _experiment(record: Mapping[str, Any]) -> tuple[str, str, str]:
+    order, before, after = record.get("order") or {}, record.get("before") or {}, record.get("after") or {}
+    if order.get("kind") == "label":
+        params = order.get("params") or {}
+        moved = f"page threshold x {_factor(before.get('page_gate'), after.get('page_gate'))}"
+        said = f"{params.get('by')} says {params.get('answer')!r} about {record.get('series')}: {moved}"
+        return "answer", said, "yellow"
+    levels = f"{before.get('level') or 0:.4g} -> {after.get('level') or 0:.4g}"
+    return "re-tune", f"{record.get('series')}: level {levels}, ordered by the tuner", "magenta"
+
+
+def _factor(before: Any, after: Any) -> str:
+    from math import exp
+
+    return f"{exp(float(after or 0) - float(before or 0)):.2f}"
+
+
+_MAKERS = {"alerts": _alert, "escalations": _escalation, "drift": _drift, "experiments": _experiment}
