@@ -37,7 +37,7 @@ CHUNK = 10
 RISE = 6
 READY_WAIT_S = 120.0
 #: For the alerts of the last records.
-LAST_WAIT_S = 3.0
+LAST_WAIT_S = 2.0
 
 
 def sender(job: Job) -> None:
@@ -56,7 +56,7 @@ def sender(job: Job) -> None:
     rises = max(1, int(job.seconds / step_s))
     for at in range(2):  # names are learned here, at a tenth of the speed
         _interval(job, producer, fleet, 10 * step_s, set())
-        time.sleep(2.0 - at)
+        time.sleep(1.5 - at)
     begin_s = sent = 0.0
     for at in range(COMING_OF_AGE + rises):
         if at == COMING_OF_AGE:

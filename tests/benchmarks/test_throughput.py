@@ -51,7 +51,7 @@ def test_a_load_is_the_same_each_time_and_counts_its_records(case: str) -> None:
     assert load.case == "json100" or sum(map(len, once)) == load.records
 
 
-@pytest.mark.parametrize(("samples", "partitions"), [(600_000, 4), (1_500_000, 10), (3_000_000, 20)])
+@pytest.mark.parametrize(("samples", "partitions"), [(400_000, 4), (1_500_000, 10), (3_000_000, 20)])
 def test_the_embedded_broker_keeps_what_is_produced(samples: int, partitions: int) -> None:
     load = loads.load_of("json", "t", samples, embedded=True)
     assert (load.partitions, load.samples) == (partitions, samples)
