@@ -47,6 +47,8 @@ RATES = ("consume", "decode", "graft", "faust_river")
 ROOT = Path(__file__).resolve().parent.parent
 #: Compiled once, outside of all measurements.
 WARM_UP = "from benchmarks.memory import measure; measure(2, 2, 3)"
+#: Said as soon as a case is done, since a run takes minutes.
+SUMMARY = (*RATES, "p50_ms", "p99_ms", "bytes_per_series")
 #: A measuring process that takes longer hangs.
 LONGEST_S = 240
 
@@ -175,6 +177,7 @@ class Bench:
         if self._args.profile:
             one = self._measure(bootstrap, full, "graft", profile=True)
             found["profile"], found["entity_tick_ns"] = one["profile"], one["entity_tick_ns"]
+        self._out.note(f"{case}: " + ", ".join(f"{name} {found[name]:,.0f}" for name in SUMMARY if name in found))
         return found
 
     def _alternate(self, bootstrap: str, load: Load, variants: Sequence[str], rounds: int) -> dict[str, list[Any]]:
