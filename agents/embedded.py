@@ -18,7 +18,9 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-from collections.abc import Iterable, Mapping
+import signal
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
 from types import TracebackType
@@ -119,6 +121,20 @@ def _load(path: Path) -> ctypes.CDLL:
     return library
 
 
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Threads started within never get a signal.
+
+    librdkafka does this for its other threads. The cluster's takes a signal as the end (its poll is interrupted), frees
+    everything, and the later stop() touches what is freed: a Ctrl-C that the kernel hands to it kills the process.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class EmbeddedBroker:
     """A Kafka cluster in this process, on loopback, for `graft demo` and tests. It forgets: see the top of this file.
 
@@ -158,7 +174,8 @@ class EmbeddedBroker:
             raise ConfigError("This embedded broker runs already; stop it first or make another one.")
         library = self._library = _load(library_path())
         self._handle = self._new_handle(library)
-        self._cluster = library.rd_kafka_mock_cluster_new(self._handle, self._brokers)
+        with _signals_blocked():
+            self._cluster = library.rd_kafka_mock_cluster_new(self._handle, self._brokers)
         if not self._cluster:
             self.stop()
             raise OutsideError(f"librdkafka could not listen for {self._brokers} broker(s) on 127.0.0.1.")

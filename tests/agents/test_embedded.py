@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from engine.errors import ConfigError, OutsideError
 
 # A deadline, not a duration: nothing here waits for it when all is well.
 LIMIT_S = 20.0
+THREADS = Path("/proc/self/task")
 FAST = {"reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 50, "retry.backoff.ms": 20}
 
 
@@ -188,6 +191,22 @@ def test_a_partition_without_leader_waits_for_one(embedded: EmbeddedBroker) -> N
     assert producer.flush(0.2) == 1
     embedded.set_leader("t", 0, 1)
     assert producer.flush(LIMIT_S) == 0
+
+
+def test_a_signal_does_not_end_it() -> None:
+    """The kernel may hand a Ctrl-C to any thread that does not block it."""
+    before = set(THREADS.iterdir()) if THREADS.is_dir() else set()
+    with EmbeddedBroker({"t": 1}) as broker:
+        if not THREADS.is_dir():
+            pytest.skip("threads cannot be listed here")
+        started = set(THREADS.iterdir()) - before
+        assert [thread for thread in started if (thread / "comm").read_text().strip() == "rdk:mock"]
+        for thread in started:
+            (line,) = [line for line in (thread / "status").read_text().splitlines() if line.startswith("SigBlk:")]
+            blocked = int(line.split()[1], 16)
+            assert all(blocked >> (number - 1) & 1 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD))
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
+        assert len(send(broker, "t", [b"x"])) == 1
 
 
 def test_it_forgets_and_says_so() -> None:
