@@ -1,0 +1,55 @@
+"""Entity: pages of what is normal, as seldom as was asked for; distributions that begin somewhere and are handed on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from engine.components import entity, tail
+from engine.shard import Shard
+from tests.engine.components.feed import log_of, of
+from tests.engine.logs import CONFIG, admit, fleet_log
+
+HOSTS, METRICS, TICKS = 40, 3, 4000
+
+
+def pages_a_day(per_day: float, *, seasonal: bool) -> float:
+    shard = Shard(replace(CONFIG, false_pages_per_entity_day=per_day), topic="metrics", partition=0)
+    shard.next_offset = 0
+    rows = admit(shard, HOSTS, METRICS)
+    noise = np.random.default_rng(0).normal(size=(TICKS, rows.size))
+    batch = fleet_log(rows, TICKS, 9) if seasonal else log_of(rows.ravel(), noise)
+    fired = len(of(shard.process(batch).records, "alerts", "firing"))
+    return fired / (HOSTS * TICKS / 1440)
+
+
+@pytest.mark.parametrize("seasonal", [False, True], ids=["noise", "daily curves"])
+@pytest.mark.parametrize("per_day", [0.1, 1.0])
+def test_normal_entities_page_at_most_thrice_as_often_as_asked(per_day: float, seasonal: bool) -> None:
+    """Over 111 entity days, the first of life among them."""
+    assert pages_a_day(per_day, seasonal=seasonal) <= 3.0 * per_day
+
+
+def test_the_factory_is_eight_histograms_of_a_thousand_ticks() -> None:
+    counts = entity.factory()
+    assert counts.shape == (entity.HISTOGRAMS, tail.BINS)
+    np.testing.assert_allclose(counts.sum(axis=1), entity.FACTORY_ROWS, rtol=1e-3)
+    assert (counts >= 0).all()
+
+
+def test_distil_and_seed_hand_on_the_distributions() -> None:
+    shard = Shard(CONFIG, topic="metrics", partition=0)
+    shard.next_offset = 0
+    rows = admit(shard, 2, METRICS)
+    shard.process(log_of(rows[0], np.random.default_rng(1).normal(size=(8000, METRICS))))
+    own = shard.roster.ents.entity
+    shares = entity.distil(own, 0)
+    np.testing.assert_allclose(shares.sum(axis=1), 1.0, rtol=1e-6)
+    entity.seed(own, 1, shares=shares, rows=500.0)
+    np.testing.assert_allclose(own.counts[1].sum(axis=1), 500.0, rtol=1e-4)
+    assert (own.mass[1] == 500.0).all()
+    for k in range(entity.HISTOGRAMS):
+        mine, theirs = (tail.read(own.counts[e], own.mass[e], k, 0.02)[0] for e in (0, 1))
+        assert theirs == pytest.approx(mine, abs=0.3)

@@ -1,0 +1,101 @@
+"""Joint: the forecast is the process that made the data, the conditional residual that of the textbook."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from engine.components import block as blocks
+from engine.components import level
+from engine.shard import Shard
+from tests.engine.components.feed import assert_finite, entity_run, log_of, of, plain
+from tests.engine.logs import admit, cold
+
+#: x(t) = A x(t - 1) + noise; its eigenvalues lie well inside the unit circle.
+PROCESS = np.array([[0.5, 0.3, 0.0], [0.0, 0.6, 0.2], [-0.3, 0.0, 0.4]])
+TICKS = 20_000
+
+
+def process(ticks: int, seed: int = 0) -> np.ndarray:
+    noise = np.random.default_rng(seed).normal(size=(ticks, 3))
+    values = np.zeros((ticks, 3))
+    for t in range(1, ticks):
+        values[t] = PROCESS @ values[t - 1] + noise[t]
+    return values
+
+
+def sections(shard: Shard, b: int = 0) -> dict[str, np.ndarray]:
+    """The parts of a block, of metrics in use only."""
+    roster = shard.roster
+    start, capacity = int(roster.block.start[b]), int(roster.block.capacity[b])
+    return blocks.sections(roster.pool, start, capacity)
+
+
+@pytest.fixture(scope="module")
+def seen() -> Shard:
+    shard, _ = entity_run(process(TICKS))
+    return shard
+
+
+def test_the_forecast_weights_are_the_process(seen: Shard) -> None:
+    rows = seen.roster.rows
+    sd = np.array([plain(level.scale)(rows.level, row) for row in range(3)])
+    weights = sections(seen)["forecast"].astype(float)
+    np.testing.assert_allclose(weights[:, 0] * sd[:, None] / sd, PROCESS, atol=0.05)
+    assert np.abs(weights[:, 1:]).max() < 0.06
+
+
+def test_the_conditional_residual_is_that_of_a_partial_regression(seen: Shard) -> None:
+    part = sections(seen)
+    cov = part["covariance"].astype(float)
+    near, d = blocks.NEAR, 3
+    whole = np.empty((near * d, near * d))
+    for k in range(near):
+        for m in range(near):
+            lagged = cov[:, m - k, :] if m >= k else cov[:, k - m, :].T
+            whole[k * d : (k + 1) * d, m * d : (m + 1) * d] = lagged
+    for j in range(d):
+        others = [i for i in range(near * d) if i != j]
+        slope = np.linalg.solve(whole[np.ix_(others, others)], whole[others, j])
+        found = part["conditional"][j].astype(float).ravel()
+        assert found[j] == pytest.approx(1.0, abs=1e-6)
+        np.testing.assert_allclose(found[others], -slope, atol=0.03)
+
+
+def test_a_metric_that_is_missing_learns_nothing() -> None:
+    values = process(1500)
+    values[1000:, 1] = np.nan
+    shard = cold()
+    rows = admit(shard, 1, 3)[0]
+    shard.process(log_of(rows, values[:1000]))
+    before = {name: array.copy() for name, array in sections(shard).items()}
+    whole, _ = entity_run(values)
+    after = sections(whole)
+    kept = [blocks.MEAN, blocks.SEEN, blocks.SIGMA_E, blocks.SIGMA_X]
+    np.testing.assert_array_equal(after["vectors"][kept, 1], before["vectors"][kept, 1])
+    np.testing.assert_array_equal(after["covariance"][1], before["covariance"][1])
+    assert (after["vectors"][blocks.SEEN, [0, 2]] > before["vectors"][blocks.SEEN, [0, 2]]).all()
+    assert_finite(whole)
+
+
+def test_copies_and_constants_break_nothing() -> None:
+    """Singular covariances: two equal metrics, one constant, one a thousand times the first."""
+    x = np.random.default_rng(2).normal(size=(1200, 1))
+    shard, verdict = entity_run(np.hstack([x, x, np.full_like(x, 3.0), 1000.0 * x]))
+    assert_finite(shard)
+    assert np.isfinite(verdict.ticks.severity[2:]).all()
+    assert of(verdict.records, "alerts") == []
+
+
+def test_a_wide_entity_is_several_blocks_and_one_alert() -> None:
+    rng = np.random.default_rng(3)
+    values = rng.normal(size=(600, 90)) + rng.normal(size=(600, 1))
+    values[500:520, 30:50] += 15.0
+    shard, verdict = entity_run(values)
+    widths = [int(shard.roster.block.width[b]) for b in shard.roster.blocks_of(0)]
+    assert widths == [40, 40, 10]
+    assert len(verdict.ticks.severity) >= 598
+    assert len(of(verdict.records, "alerts", "firing")) == 1
+    names = {one["series"] for one in of(verdict.records, "alerts", "firing")[0]["contributors"]}
+    assert names <= {f'm{j}{{host="h0"}}' for j in range(30, 50)}
+    assert_finite(shard)
