@@ -25,7 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 #: Pinned: 4.4.0 and 4.2.2 have no kafka-tools artifact, which formats the data folder.
@@ -118,7 +118,7 @@ class RealKafka:
         with (self.folder / "kafka.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    *_dies_with_us(),
+                    *dies_with_us(),
                     *_java(jars, "-Xms128m", "-Xmx512m", "-XX:+UseSerialGC"),
                     "kafka.Kafka",
                     str(config),
@@ -157,6 +157,13 @@ class RealKafka:
         admin = self.admin()
         topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=dict(config or {}))
         admin.create_topics([topic])[name].result(timeout=30)
+
+    def delete_records(self, topic: str, before: Mapping[int, int]) -> None:
+        """What retention does: records below an offset, by partition, are gone when this returns."""
+        admin = self.admin()
+        asked = admin.delete_records([TopicPartition(topic, partition, at) for partition, at in before.items()])
+        for future in asked.values():
+            future.result(timeout=30)
 
     def admin(self, **settings: Any) -> AdminClient:
         """A client for administration."""
@@ -202,8 +209,8 @@ def _java(jars: Path, *options: str) -> list[str]:
     return ["java", *options, "-Djava.awt.headless=true", *logging, "-cp", f"{jars}/*"]
 
 
-def _dies_with_us() -> list[str]:
-    """A test run that is killed must not leave a Kafka behind; where the tool is absent it may."""
+def dies_with_us() -> list[str]:
+    """Before a command: a test run that is killed must leave no process behind; where the tool is absent it may."""
     return ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
 
 

@@ -1,0 +1,90 @@
+"""kill -9 of workers and of the broker on a real Kafka, at random moments under load: nothing of it can be seen after.
+
+The named crash points are tests/faults'; here the group, its static members, the log on disk and the client's own
+recovery are the real ones. Detector alone: see site.py.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.real_broker.kafka import RealKafka
+from tests.real_broker.site import Process, Site, firings, judge, kill_9, outages, until
+
+pytestmark = [pytest.mark.real_broker, pytest.mark.slow]
+
+HOSTS, MINUTES = 8, 1_700
+ILL = outages(hosts=HOSTS, first=700, every=60, last=MINUTES - 60)
+
+
+@pytest.fixture
+def site_on(tmp_path: Path) -> Iterator[Callable[..., Site]]:
+    """`site_on(kafka, topic, partitions)`."""
+    made: list[Site] = []
+
+    def make(kafka: RealKafka, topic: str, partitions: int = 2) -> Site:
+        made.append(Site(kafka, tmp_path, topic=topic, partitions=partitions))
+        return made[-1]
+
+    yield make
+    for site in made:
+        site.close()
+
+
+def load(site: Site, *, per_second: int) -> Process:
+    """Some 40,000 records, with an outage an hour."""
+    start_ms = int(time.time() * 1000) - MINUTES * 60_000
+    return site.feed(until_minute=MINUTES, start_ms=start_ms, hosts=HOSTS, ill=ILL, per_second=per_second)
+
+
+def finish(site: Site, worker: Process, feeder: Process) -> None:
+    """Everything read, and an orderly end."""
+    assert feeder.end() == 0, feeder.said
+    until(site.is_read, "all of the log is read")
+    assert worker.stop() == 0, worker.said[-3000:]
+    assert "Traceback" not in worker.said
+
+
+def assert_nothing_is_seen(site: Site) -> None:
+    findings = judge(site)
+    assert findings.clean, findings
+    assert len(firings(site)) >= 5, "a test without alerts proves nothing"
+
+
+def test_a_worker_killed_at_random_moments(kafka: RealKafka, site_on: Callable[..., Site]) -> None:
+    site, rng = site_on(kafka, "killed"), random.Random(5)
+    feeder = load(site, per_second=1_800)
+    for life in range(8):
+        worker = site.detector()
+        if life % 4 == 3:
+            time.sleep(rng.uniform(0.5, 2.0))  # in the middle of its start
+        else:
+            until(site.held, "the worker holds its partitions")
+            time.sleep(rng.uniform(0.0, 1.5))
+        assert worker.running, worker.said[-3000:]
+        worker.kill()
+    worker = site.detector()
+    finish(site, worker, feeder)
+    assert_nothing_is_seen(site)
+
+
+def test_a_broker_killed_under_load(fragile_kafka: RealKafka, site_on: Callable[..., Site]) -> None:
+    """Twice, the second time with the detector killed while it is away. Nobody starts anything but the broker."""
+    site = site_on(fragile_kafka, "broker")
+    feeder = load(site, per_second=1_500)
+    worker = site.graft_run("--only", "detector")
+    for kill_worker in (False, True):
+        read = sum(until(site.held, "the worker holds its partitions").values())
+        until(lambda: sum(site.held().values()) > read + 1_000, "the worker goes on reading")  # noqa: B023
+        fragile_kafka.kill()
+        time.sleep(1.0)
+        if kill_worker and (life := site.lives()):
+            kill_9(life.pid)
+        fragile_kafka.restart()
+    finish(site, worker, feeder)
+    assert_nothing_is_seen(site)
