@@ -29,13 +29,13 @@ DONE, FINDINGS, INTERRUPTED = 0, 1, 130
 #: Of the seconds asked for, so much is set-up and end; the story never gets less than this share.
 END_S, LEAST_SHARE = 2.0, 0.5
 #: How long the two processes may take to be ready; the kernels are compiled before.
-READY_S = 60.0
+READY_S = 180.0
 #: Loading the kernels takes a second or two; what takes longer compiles them.
 COMPILING_S = 4.0
 #: Event time after the last sample for which the story is waited for, wall seconds.
 OVER_S = 20.0
 #: How long `graft run` may take to end: to the end of a demo, and when somebody has pressed Ctrl-C.
-STOP_S, STOP_NOW_S = 6.0, 0.8
+STOP_S, STOP_NOW_S = 6.0, 0.3
 SEED_FILE = Path(__file__).resolve().parent.parent / "data" / "demo-source.snap"
 
 
@@ -240,7 +240,7 @@ def _end(one: Run, folder: Path) -> None:
 
     story = one.story
     assert story is not None  # _play sets it before anything can be watched
-    one.score = story.finish(patience_s=0.5 if one.is_interrupted else 2.5)
+    one.score = story.finish(patience_s=0.3 if one.is_interrupted else 2.5)
     files = write_files(folder, story)
     took_s = time.monotonic() - one.began_s
     if one.args.json:
