@@ -1,0 +1,89 @@
+"""Two workers in one group on a real Kafka: one joins under load and leaves again, and the whole is as if one had read.
+
+Detector alone: see site.py. Each worker has a state directory of its own, as on two machines; who takes a partition
+over without a snapshot of it folds it from the beginning and says what was said before, under the same ids.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.real_broker.kafka import RealKafka
+from tests.real_broker.site import Folded, Site, firings, judge, outages, until
+
+pytestmark = [pytest.mark.real_broker, pytest.mark.slow]
+
+HOSTS, MINUTES = 12, 1_500
+ILL = outages(hosts=HOSTS, first=700, every=60, last=MINUTES - 60)
+
+
+@pytest.fixture
+def site(kafka: RealKafka, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
+    wide = request.node.name.startswith("test_a_second")
+    made = Site(kafka, tmp_path, topic="shared-load" if wide else "forgotten", partitions=4 if wide else 2)
+    yield made
+    made.close()
+
+
+def start_ms() -> int:
+    """The story ends now."""
+    return int(time.time() * 1000) - MINUTES * 60_000
+
+
+def test_a_second_worker_joins_and_leaves_under_load(site: Site) -> None:
+    feeder = site.feed(until_minute=MINUTES, start_ms=start_ms(), hosts=HOSTS, ill=ILL, per_second=1_800)
+    one = site.detector("one")
+    until(lambda: len(site.held("one")) == 4, "the first has all partitions")
+    two = site.detector("two")
+    until(lambda: len(site.held("one")) == len(site.held("two")) == 2, "each has two partitions")
+    read = sum(site.held("two").values())
+    until(lambda: sum(site.held("two").values()) > read or not feeder.running, "the second reads")
+    assert feeder.running, "the load ended too early to prove anything"
+    # A static member leaves without a word, so that a restart moves nothing; the group notices after its session.
+    assert two.stop() == 0, two.said[-3000:]
+    until(lambda: len(site.held("one")) == 4, "the first has all partitions again")
+    assert feeder.end() == 0, feeder.said
+    until(lambda: site.is_read("one"), "all of the log is read")
+    assert one.stop() == 0, one.said[-3000:]
+    assert {high > 0 for _, high in site.ends().values()} == {True}
+    findings = judge(site, "one", "two")
+    assert findings.clean, findings
+    assert len(firings(site)) >= 5, "a test without alerts proves nothing"
+
+
+def test_retention_overtakes_a_worker_that_is_down(site: Site) -> None:
+    """A loud gap with the exact count and no silent jump; then it goes on, to the state that the oracle has."""
+    begin_ms, half = start_ms(), MINUTES // 2
+    job = {"start_ms": begin_ms, "hosts": HOSTS, "ill": ILL}
+    assert site.feed(until_minute=half, **job).end() == 0
+    worker = site.detector()
+    until(site.is_read, "the first half is read")
+    assert worker.stop() == 0, worker.said[-3000:]
+    stood = {partition: high for partition, (_, high) in site.ends().items()}
+    folded = {partition: Folded(site, partition) for partition in stood}
+    for partition, one in folded.items():
+        one.take(site.log(site.topic, partition))
+
+    assert site.feed(from_minute=half, until_minute=half + 100, **job).end() == 0
+    lost = {0: 137, 1: 0}
+    site.kafka.delete_records(site.topic, {partition: stood[partition] + lost[partition] for partition in stood})
+    worker = site.detector()
+    until(site.is_read, "it goes on behind the gap")
+    assert site.feed(from_minute=half + 100, until_minute=MINUTES, **job).end() == 0
+    until(site.is_read, "it goes on after the gap")
+    assert worker.stop() == 0, worker.said[-3000:]
+
+    for partition, one in folded.items():
+        if lost[partition]:
+            one.lose(stood[partition] + lost[partition])
+        one.take(site.log(site.topic, partition))
+    assert f"{site.topic}[0]: 137 records from offset {stood[0]} on are gone" in worker.said
+    assert [one["evidence"]["records"] for one in site.told("drift") if one["kind"] == "gap"] == [137]
+    assert site.states()[0].manifest["ledger"]["gap"] == 137
+    findings = judge(site, folded=folded)
+    assert findings.clean, findings
+    assert len(firings(site)) >= 5, "a test without alerts proves nothing"
