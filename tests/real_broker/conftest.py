@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from agents.assembly import Parts
+from agents.settings import Settings
 from tests.real_broker.kafka import RealKafka, absent_program
+from tests.real_broker.site import Site
 
 
 @pytest.fixture(scope="session")
@@ -15,6 +18,12 @@ def _kafka_can_run(missing: Callable[[str], None]) -> None:
     reason = absent_program()
     if reason:
         missing(reason)
+
+
+@pytest.fixture(scope="session")
+def warm_models() -> None:
+    """Models compiled, here and on disk: later processes start in a second, so that a load is not over before them."""
+    Parts(Settings()).warm_up()
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +42,17 @@ def fragile_kafka(_kafka_can_run: None, tmp_path: Path, free_ports: Callable[[in
     port, controller_port = free_ports(2)
     with RealKafka(tmp_path / "kafka", port=port, controller_port=controller_port) as node:
         yield node
+
+
+@pytest.fixture
+def site_on(warm_models: None, tmp_path: Path) -> Iterator[Callable[..., Site]]:
+    """`site_on(kafka, topic, partitions)` is a user's Graft on a topic of its own; see site.py."""
+    made: list[Site] = []
+
+    def make(kafka: RealKafka, topic: str, partitions: int = 2) -> Site:
+        made.append(Site(kafka, tmp_path, topic=topic, partitions=partitions))
+        return made[-1]
+
+    yield make
+    for site in made:
+        site.close()

@@ -10,7 +10,7 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,8 @@ receivers: [{name: nobody}]
 
 
 @pytest.fixture
-def site(kafka: RealKafka, tmp_path: Path) -> Iterator[Site]:
-    made = Site(kafka, tmp_path, topic="metrics", partitions=2)
-    yield made
-    made.close()
+def site(kafka: RealKafka, site_on: Callable[..., Site]) -> Site:
+    return site_on(kafka, "metrics")
 
 
 @pytest.fixture
@@ -83,9 +81,7 @@ def graft_run(site: Site, manager: str, web: int) -> Process:
     return site.graft_run(more=f'{sink}[web]\nlisten = "127.0.0.1:{web}"\n')
 
 
-def test_an_outage_is_an_alert_and_its_end(
-    site: Site, manager: str, free_ports: Callable[[int], list[int]]
-) -> None:
+def test_an_outage_is_an_alert_and_its_end(site: Site, manager: str, free_ports: Callable[[int], list[int]]) -> None:
     """The notifier is killed while the alert burns, and tells its end all the same."""
     (web,) = free_ports(1)
     probes = f"http://127.0.0.1:{web}"

@@ -6,14 +6,14 @@ over without a snapshot of it folds it from the beginning and says what was said
 
 from __future__ import annotations
 
+import signal
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
 from tests.real_broker.kafka import RealKafka
-from tests.real_broker.site import Folded, Site, firings, judge, outages, until
+from tests.real_broker.site import Folded, Process, Site, firings, judge, outages, until
 
 pytestmark = [pytest.mark.real_broker, pytest.mark.slow]
 
@@ -21,25 +21,36 @@ HOSTS, MINUTES = 12, 1_500
 ILL = outages(hosts=HOSTS, first=700, every=60, last=MINUTES - 60)
 
 
-@pytest.fixture
-def site(kafka: RealKafka, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
-    wide = request.node.name.startswith("test_a_second")
-    made = Site(kafka, tmp_path, topic="shared-load" if wide else "forgotten", partitions=4 if wide else 2)
-    yield made
-    made.close()
-
-
 def start_ms() -> int:
     """The story ends now."""
     return int(time.time() * 1000) - MINUTES * 60_000
 
 
-def test_a_second_worker_joins_and_leaves_under_load(site: Site) -> None:
-    feeder = site.feed(until_minute=MINUTES, start_ms=start_ms(), hosts=HOSTS, ill=ILL, per_second=1_800)
+def load(site: Site, *, per_second: int) -> Process:
+    """Some 54,000 records, with an outage an hour."""
+    return site.feed(until_minute=MINUTES, start_ms=start_ms(), hosts=HOSTS, ill=ILL, per_second=per_second)
+
+
+def two_share(site: Site) -> tuple[Process, Process]:
+    """Two workers that have two partitions each; the second came later."""
     one = site.detector("one")
     until(lambda: len(site.held("one")) == 4, "the first has all partitions")
     two = site.detector("two")
     until(lambda: len(site.held("one")) == len(site.held("two")) == 2, "each has two partitions")
+    return one, two
+
+
+def assert_as_if_one_had_read(site: Site) -> None:
+    assert all(high > 0 for _, high in site.ends().values()), "a partition without a host proves nothing"
+    findings = judge(site, "one", "two")
+    assert findings.clean, findings
+    assert len(firings(site)) >= 5, "a test without alerts proves nothing"
+
+
+def test_a_second_worker_joins_and_leaves_under_load(kafka: RealKafka, site_on: Callable[..., Site]) -> None:
+    site = site_on(kafka, "shared-load", 4)
+    feeder = load(site, per_second=1_800)
+    one, two = two_share(site)
     read = sum(site.held("two").values())
     until(lambda: sum(site.held("two").values()) > read or not feeder.running, "the second reads")
     assert feeder.running, "the load ended too early to prove anything"
@@ -49,15 +60,28 @@ def test_a_second_worker_joins_and_leaves_under_load(site: Site) -> None:
     assert feeder.end() == 0, feeder.said
     until(lambda: site.is_read("one"), "all of the log is read")
     assert one.stop() == 0, one.said[-3000:]
-    assert {high > 0 for _, high in site.ends().values()} == {True}
-    findings = judge(site, "one", "two")
-    assert findings.clean, findings
-    assert len(firings(site)) >= 5, "a test without alerts proves nothing"
+    assert_as_if_one_had_read(site)
 
 
-def test_retention_overtakes_a_worker_that_is_down(site: Site) -> None:
+def test_a_worker_frozen_past_its_session_lets_go(kafka: RealKafka, site_on: Callable[..., Site]) -> None:
+    """SIGSTOP until the other has taken over, then SIGCONT: the zombie forgets what it held and joins anew."""
+    site = site_on(kafka, "frozen", 4)
+    feeder = load(site, per_second=1_800)
+    one, two = two_share(site)
+    one.popen.send_signal(signal.SIGSTOP)
+    until(lambda: len(site.held("two")) == 4, "the second has taken over")
+    one.popen.send_signal(signal.SIGCONT)
+    until(lambda: len(site.held("one")) == len(site.held("two")) == 2, "each has two partitions again")
+    assert feeder.end() == 0, feeder.said
+    until(lambda: site.is_read("one", "two"), "all of the log is read")
+    for worker in (one, two):
+        assert worker.stop() == 0, worker.said[-3000:]
+    assert_as_if_one_had_read(site)
+
+
+def test_retention_overtakes_a_worker_that_is_down(kafka: RealKafka, site_on: Callable[..., Site]) -> None:
     """A loud gap with the exact count and no silent jump; then it goes on, to the state that the oracle has."""
-    begin_ms, half = start_ms(), MINUTES // 2
+    site, begin_ms, half = site_on(kafka, "forgotten"), start_ms(), MINUTES // 2
     job = {"start_ms": begin_ms, "hosts": HOSTS, "ill": ILL}
     assert site.feed(until_minute=half, **job).end() == 0
     worker = site.detector()
