@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from agents import instance, progress
 from agents import settings as config
 from agents.assignment import Assignment
-from agents.clients import consumer_config, producer_config
+from agents.clients import CLIENT_LOG, consumer_config, producer_config
 from agents.controls import Controls
 from agents.durability import Durability
 from agents.held import DecoderLike, Place, ShardLike
@@ -23,19 +24,21 @@ from agents.logs import LogNames
 from agents.outputs import Outputs
 from agents.positions import Positions, Start
 from agents.reporter import Reporter
+from agents.state_topic import StateTopic
+from agents.state_upload import Uploader
 from agents.store import StateStore
-from agents.topics import Topics, partitions_of
+from agents.topics import TopicPlan, Topics, ensure_topics, partitions_of
 from agents.worker_loop import Loop, Pace
 from engine.errors import OutsideError
-from engine.snapshot import State
+from engine.snapshot import MAX_BYTES, State
 
 if TYPE_CHECKING:
     from engine.config import EngineConfig
     from engine.prior import Prior
 
 log = logging.getLogger("agents.detector")
-#: What librdkafka itself has to say; it comes out while something polls.
-CLIENT_LOG = logging.getLogger("agents.kafka")
+#: The embedded broker keeps 5 MiB a partition: old pieces, new ones and those of other shards have to find room.
+KEPT_BY_EMBEDDED_BYTES = 1 << 20
 
 
 class Parts:
@@ -110,7 +113,7 @@ def assemble(
     folder, names = Path(settings.state.dir), Topics.of(settings.topics.prefix)
     store = StateStore(folder, key=key, warn=warn)
     me = instance.claim(folder)
-    known = partitions_of(properties, [*topics, names.control], insecure=insecure)
+    known = partitions_of(properties, [*topics, names.control, names.state], insecure=insecure)
     _require(known, topics)
     grouped = partitions is None
     reader = consumer_config(
@@ -128,9 +131,14 @@ def assemble(
         range(known.get(names.control, 1)),
         warn,
     )
+    counters: Counter[str] = Counter()
+    widths = {topic: known[topic] for topic in topics}
     positions = Positions(
-        store=store, restore=parts.restore, warn=warn, config_hash=config.config_hash(settings), key=key
-    )
+        store=store, restore=parts.restore, warn=warn, config_hash=config.config_hash(settings), key=key,
+        partitions=widths, counters=counters,
+    )  # fmt: skip
+    wide = known.get(names.state, max(widths.values()))
+    states, uploads = _state_topic(settings, partitions=wide, positions=positions)
     durability = Durability(
         outputs=outputs, positions=positions, commit=assignment.commit, log_name=logs.name_of, warn=warn
     )
@@ -138,14 +146,50 @@ def assemble(
         positions=positions, durability=durability, new_shard=parts.new_shard, new_decoder=parts.new_decoder,
         ends=assignment.ends, log_name=logs.name_of, warn=warn, start=start,
         taken=lambda helds: orders.follow([held.shard.control_offsets for held in helds]),
+        states=states, uploads=uploads,
     )  # fmt: skip
     loop = Loop(
         assignment=assignment, holdings=holdings, controls=orders, durability=durability, outputs=outputs,
-        partitions={topic: known[topic] for topic in topics}, warn=warn, clock=time.monotonic,
+        partitions=widths, warn=warn, clock=time.monotonic, uploads=uploads, counters=counters,
         pace=pace or Pace(snapshot_interval_s=settings.state.snapshot_interval_s),
         report=Reporter(progress.path_of(folder, me.slot)),
     )  # fmt: skip
     return loop, store
+
+
+def _state_topic(
+    settings: config.Settings, *, partitions: int, positions: Positions
+) -> tuple[StateTopic | None, Uploader | None]:
+    """Both halves, or neither: where the topic cannot be had the worker goes on without it, and says so once."""
+    from confluent_kafka import Consumer, Producer
+
+    if settings.state.upload_interval_s == 0:
+        return None, None
+    properties, insecure = config.kafka_properties(settings), settings.kafka.insecure
+    topic = Topics.of(settings.topics.prefix).state
+    try:
+        ensured = ensure_topics(properties, [TopicPlan(topic, partitions, compacted=True)], insecure=insecure)
+    except OutsideError as error:
+        warn(f"States are kept in {settings.state.dir} only. {error}")
+        return None, None
+    if topic in ensured.unsupported:
+        warn(f"States are kept in {settings.state.dir} only: there is no topic {topic}, and this broker makes none.")
+        return None, None
+    for remark in ensured.remarks:
+        warn(remark)
+    reader = consumer_config(properties, group=f"{settings.kafka.group}-state", insecure=insecure)
+
+    def consumer() -> Any:
+        return Consumer({**reader, "enable.partition.eof": True}, logger=CLIENT_LOG)
+
+    states = StateTopic(consumer, topic, partitions)
+    uploads = Uploader(
+        producer=Producer(producer_config(properties, insecure=insecure), logger=CLIENT_LOG), topic=topic,
+        home=states.home, read=positions.saved, interval_s=settings.state.upload_interval_s,
+        max_bytes=KEPT_BY_EMBEDDED_BYTES if topic in ensured.opaque else MAX_BYTES, warn=warn, clock=time.monotonic,
+        counters=positions.counters,
+    )  # fmt: skip
+    return states, uploads
 
 
 def _require(known: Mapping[str, int], topics: Sequence[str]) -> None:

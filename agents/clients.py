@@ -8,10 +8,14 @@ that would let anyone pose as the broker. They may hold secrets: never log what 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
 from engine.errors import ConfigError
+
+#: What librdkafka itself has to say, through the limits of agents/log.py; it comes out while something polls.
+CLIENT_LOG: Final = logging.getLogger("agents.kafka")
 
 #: What confluent_kafka's clients are made from; invariant there, so spelt as there.
 Properties = dict[str, str | int | float | bool]
@@ -89,6 +93,22 @@ _PRODUCER: Final[Mapping[str, str]] = {
 }
 
 
+#: Properties that one kind of client takes and the other only warns of. The user has one table for both.
+_CONSUMERS_ALONE: Final = frozenset({
+    "check.crcs", "coordinator.query.interval.ms", "fetch.error.backoff.ms", "fetch.max.bytes",
+    "fetch.message.max.bytes", "fetch.min.bytes", "fetch.queue.backoff.ms", "fetch.wait.max.ms", "group.protocol",
+    "group.protocol.type", "group.remote.assignor", "heartbeat.interval.ms", "isolation.level",
+    "max.partition.fetch.bytes", "max.poll.interval.ms", "partition.assignment.strategy", "queued.max.messages.kbytes",
+    "queued.min.messages", "session.timeout.ms",
+})  # fmt: skip
+_PRODUCERS_ALONE: Final = frozenset({
+    "batch.num.messages", "batch.size", "compression.codec", "compression.level", "compression.type",
+    "delivery.timeout.ms", "enable.gapless.guarantee", "linger.ms", "message.send.max.retries", "message.timeout.ms",
+    "queue.buffering.backpressure.threshold", "queue.buffering.max.kbytes", "queue.buffering.max.messages",
+    "queue.buffering.max.ms", "queuing.strategy", "request.timeout.ms", "retries", "sticky.partitioning.linger.ms",
+})  # fmt: skip
+
+
 def consumer_config(
     properties: Mapping[str, Any], *, group: str, instance_id: str = "", insecure: bool = False
 ) -> Properties:
@@ -102,7 +122,7 @@ def consumer_config(
     own = {**_COMMON, **_CONSUMER, "group.id": group}
     if instance_id:
         own["group.instance.id"] = instance_id
-    given = checked(properties, insecure=insecure)
+    given = _without(checked(properties, insecure=insecure), _PRODUCERS_ALONE)
     if given.get("group.protocol", "").lower() == "consumer":
         own = {key: value for key, value in own.items() if key not in _CLASSIC_ONLY}
     return {**own, **given}
@@ -114,12 +134,13 @@ def producer_config(properties: Mapping[str, Any], *, insecure: bool = False) ->
     >>> producer_config({"bootstrap.servers": "localhost:9092", "linger.ms": 20})["linger.ms"]
     '20'
     """
-    return {**_COMMON, **_PRODUCER, **checked(properties, insecure=insecure)}
+    return {**_COMMON, **_PRODUCER, **_without(checked(properties, insecure=insecure), _CONSUMERS_ALONE)}
 
 
 def admin_config(properties: Mapping[str, Any], *, insecure: bool = False) -> Properties:
     """For `confluent_kafka.admin.AdminClient`."""
-    return {**_COMMON, **checked(properties, insecure=insecure)}
+    given = checked(properties, insecure=insecure)
+    return {**_COMMON, **_without(given, _CONSUMERS_ALONE | _PRODUCERS_ALONE)}
 
 
 def checked(properties: Mapping[str, Any], *, insecure: bool = False) -> dict[str, str]:
@@ -142,6 +163,10 @@ def checked(properties: Mapping[str, Any], *, insecure: bool = False) -> dict[st
                 "in ssl.ca.location, or set kafka.insecure = true if you accept that."
             )
     return texts
+
+
+def _without(properties: Mapping[str, str], others: frozenset[str]) -> dict[str, str]:
+    return {key: value for key, value in properties.items() if key not in others}
 
 
 def _text(value: object) -> str:

@@ -62,17 +62,21 @@ def run_detector(
 
 
 class Stop:
-    """Set by SIGTERM and SIGINT, asked once a turn."""
+    """Set by SIGTERM and SIGINT, asked once a turn. Until the first turn a signal ends the process, as it does any
+    other: nothing is held yet, and the compiler, which may be at work for half a minute, asks nobody."""
 
     def __init__(self) -> None:
         self.asked = False
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._ask)
+        self._listening = False
 
     def _ask(self, _number: int, _frame: object) -> None:
         self.asked = True
 
     def __call__(self, _loop: Loop) -> bool:
+        if not self._listening:
+            self._listening = True
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, self._ask)
         return self.asked
 
 
@@ -90,10 +94,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("-c", "--config", type=Path)
     parser.add_argument("--partitions", help="topic:partition,... to read exactly these, without a group")
     parser.add_argument("--start", choices=("earliest", "latest"), default="earliest")
+    parser.add_argument("--log", choices=("auto", "text", "json"), default="auto", help="format of the logs")
     options = parser.parse_args(arguments)
-    setup()
+    as_json = {"text": False, "json": True}.get(options.log)
+    setup(json=as_json)
     try:
         found = config.load(options.config, env=os.environ)
+        setup(json=as_json, secrets=config.secrets_of(found))
         places = [place_of(one) for one in options.partitions.split(",")] if options.partitions else None
         run_detector(found, stop=Stop(), partitions=places, start=options.start)
     except ConfigError as error:
@@ -102,13 +109,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except GraftError as error:
         log.error("%s", error)  # noqa: TRY400 - the same
         return OUTSIDE
-    except Exception:
+    except BaseException:
         log.exception("A defect of Graft. The process ends; the next start goes on from the last snapshot.")
         return DEFECT
     return 0
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     status = main()
     # Not sys.exit: after a failure librdkafka may still wait for a broker, and nothing more may be written.
     logging.shutdown()

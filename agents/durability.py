@@ -13,6 +13,10 @@ A barrier (`barrier`), for what does not follow from the data log alone - an ord
 
 Not obvious: without step 3 before step 4 a crash could apply the change at another offset in the next life, and the
 two lives would contradict each other. Without `owed` a crash between 3 and 4 would lose the records for good.
+
+An exception that nobody foresaw, in decoding or in the fold, ends the process with status 70 before anything of its
+batch is sent, saved or committed: nothing is skipped, the next life meets the same records, and when they fail again
+and again the supervisor's budget of crashes ends it aloud.
 """
 
 from __future__ import annotations
@@ -63,6 +67,7 @@ class Durability:
         if not self.acknowledged(held):
             return False
         held.owed.extend(Owed(record.topic, record.key, record.value) for record in change())
+        held.urgent = True
         failpoint("control-applied")
         self.save(held)
         self.outputs.send(held.owed)

@@ -31,6 +31,10 @@ NAMES: Final = frozenset(
         "snapshot-renamed",  # before fsync of the folder
         "saved",  # after the save, before the commit
         "control-applied",  # an order is in memory, its snapshot is not yet durable
+        "uploaded-half",  # half of a state's pieces are on the state topic, its manifest is not
+        "uploaded",  # the manifest is acknowledged
+        "restored-half",  # half of the pieces are back
+        "restored",  # all of them, before they are saved here
     }
 )
 

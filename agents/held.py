@@ -115,6 +115,7 @@ class Held:
     replay_until: end of the log when the shard was taken; up to there a former life may already have spoken, so no
     new control may change what is computed (agents/controls.py). caught_up: the log has ended at least once.
     saved_offset: next offset of the newest durable snapshot; -1 when there is none. saved_at_s: monotonic clock.
+    saves, uploaded_saves: snapshots of this life, and which of them the state topic has. urgent: upload it soon.
     """
 
     place: Place
@@ -126,6 +127,11 @@ class Held:
     saved_offset: int = -1
     saved_at_s: float = 0.0
     state_bytes: int = 0
+    saves: int = 0
+    uploaded_saves: int = 0
+    uploaded_at_s: float = 0.0
+    upload_slot: int = 0
+    urgent: bool = False
 
     @property
     def replaying(self) -> bool:

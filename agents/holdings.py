@@ -9,12 +9,15 @@ the same things again; whatever we wrote now could only be older or equal, and w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agents.durability import Durability
 from agents.held import DecoderLike, Held, Place, ShardLike
-from agents.positions import LogEnds, LogName, Positions, Start, first_offset, unsaved
+from agents.positions import LogEnds, LogName, Positions, Remote, Start, first_offset, unsaved
+from agents.state_topic import Kept, StateTopic
+from agents.state_upload import Uploader
+from engine.errors import OutsideError, SnapshotError
 
 
 @dataclass(slots=True, kw_only=True)
@@ -22,7 +25,7 @@ class Holdings:
     """Takes, gives back and loses shards (the keeper of agents/assignment.py).
 
     new_shard, new_decoder: make the parts of one shard. ends: asks the broker. taken: told after each change, with all
-    that is held, so that the control consumer can follow.
+    that is held, so that the control consumer can follow. states, uploads: the state topic, where it is in use.
     """
 
     positions: Positions
@@ -34,6 +37,8 @@ class Holdings:
     taken: Callable[[Sequence[Held]], None]
     warn: Callable[[str], None]
     start: Start = "earliest"
+    states: StateTopic | None = None
+    uploads: Uploader | None = None
     by_place: dict[Place, Held] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Held]:
@@ -44,29 +49,60 @@ class Holdings:
 
     def take(self, places: Sequence[Place]) -> dict[Place, int]:
         """Load shards, or start them; answers where to read from."""
+        kept = self._kept(places)
         for place in places:
-            self.by_place[place] = self._taken(place, self.ends(place))
+            self.by_place[place] = self._taken(place, self.ends(place), kept.get(place, []))
         self.taken(tuple(self))
         return {place: self.by_place[place].shard.next_offset for place in places}
 
     def give_back(self, places: Sequence[Place]) -> None:
         """Make shards durable, then forget them. When the broker is behind, the older snapshot has to do."""
-        for held in unsaved([self.by_place[place] for place in places if place in self.by_place]):
+        leaving = [self.by_place[place] for place in places if place in self.by_place]
+        for held in unsaved(leaving):
             if not self.durability.checkpoint(held):
                 self.warn(
                     f"{held.place} is given back unsaved, as the broker is behind; its next owner reads more again."
                 )
+        if self.uploads is not None:
+            self.uploads.finish(leaving)
         self.lose(places)
 
     def lose(self, places: Sequence[Place]) -> None:
         """Forget shards and write nothing."""
         for place in places:
             self.by_place.pop(place, None)
+        if self.uploads is not None:
+            self.uploads.forget(places)
 
-    def _taken(self, place: Place, ends: LogEnds) -> Held:
-        loaded = self.positions.load(place, self.log_name(place), ends)
+    def _kept(self, places: Sequence[Place]) -> Mapping[Place, list[Kept]]:
+        """What the state topic has of these; when it cannot be read, what is on disk has to do."""
+        if self.states is None:
+            return {}
+        try:
+            return self.states.find(places)
+        except OutsideError as error:
+            self.warn(f"{error} Going on with what is on disk.")
+            return {}
+
+    def _remote(self, one: Kept) -> Remote:
+        states = self.states
+
+        def fetch() -> bytes:
+            assert states is not None, "it was found there"
+            try:
+                return states.fetch(one)
+            except OutsideError as error:
+                raise SnapshotError(str(error)) from error
+
+        return Remote(str(one), one.manifest.next_offset, fetch)
+
+    def _taken(self, place: Place, ends: LogEnds, kept: Sequence[Kept]) -> Held:
+        loaded = self.positions.load(place, self.log_name(place), ends, [self._remote(one) for one in kept])
         shard = loaded.shard if loaded else self.new_shard(place)
         held = Held(place=place, shard=shard, decoder=self.new_decoder(place, shard), replay_until=ends.high)
+        held.uploaded_at_s = self.positions.clock()
+        if kept:
+            held.upload_slot = kept[0].manifest.slot
         if loaded:
             held.owed.extend(loaded.owed)
             held.saved_offset, held.state_bytes = shard.next_offset, loaded.state_bytes

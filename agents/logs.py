@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agents.clients import admin_config
+from agents.clients import CLIENT_LOG, admin_config
 from agents.held import Place
 from agents.positions import LogName
 
@@ -26,7 +26,7 @@ class LogNames:
         from confluent_kafka import KafkaException, TopicCollection
         from confluent_kafka.admin import AdminClient
 
-        admin = AdminClient(admin_config(properties, insecure=insecure))
+        admin = AdminClient(admin_config(properties, insecure=insecure), logger=CLIENT_LOG)
         self._cluster_id: str | None = None
         self._topic_ids: dict[str, str] = {}
         try:

@@ -93,10 +93,14 @@ class Input(Table, frozen=True, kw_only=True):
 
 
 class State(Table, frozen=True, kw_only=True):
-    """dir: where snapshots and the outbox live. key: signs snapshots (HMAC); snapshots without it are then refused."""
+    """dir: where snapshots and the outbox live. key: signs snapshots (HMAC); snapshots without it are then refused.
+
+    upload_interval_s: how often a shard's state goes to the state topic too, for workers without this folder; 0: never.
+    """
 
     dir: str = "graft-state"
     snapshot_interval_s: float = 30.0
+    upload_interval_s: float = 60.0
     key: Secret | None = None
 
     def __post_init__(self) -> None:
@@ -105,6 +109,10 @@ class State(Table, frozen=True, kw_only=True):
             0 < self.snapshot_interval_s <= 3600,
             f"snapshot_interval_s is {self.snapshot_interval_s:g}; it must lie in (0, 3600]. After a crash at most "
             "this much of the log is read again",
+        )
+        _wanted(
+            0 <= self.upload_interval_s <= 86_400,
+            f"upload_interval_s is {self.upload_interval_s:g}; it must lie in [0, 86400]. 0 uploads no states",
         )
 
 
@@ -163,7 +171,7 @@ class Limits(Table, frozen=True, kw_only=True):
     """max_series: rows of one shard (one partition). max_record_bytes: larger records go to the dead-letter topic."""
 
     max_series: int = 100_000
-    max_record_bytes: int = 1 << 20
+    max_record_bytes: int = 256 * 1024
 
     def __post_init__(self) -> None:
         _wanted(self.max_series >= 1, f"max_series is {self.max_series}; it must be >= 1")

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from agents.clients import admin_config
+from agents.clients import CLIENT_LOG, admin_config
 from engine.errors import OutsideError
 
 if TYPE_CHECKING:
@@ -55,12 +55,16 @@ class TopicPlan(NamedTuple):
 
 
 class Ensured(NamedTuple):
-    """What was found and done. remarks: sentences for the log, on topics that are there but not as wanted."""
+    """What was found and done. remarks: sentences for the log, on topics that are there but not as wanted.
+
+    opaque: topics that should keep their last records, of a broker that cannot tell (the embedded one: it does not).
+    """
 
     created: tuple[str, ...] = ()
     existing: tuple[str, ...] = ()
     unsupported: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    opaque: tuple[str, ...] = ()
 
 
 def topic_plans(prefix: str = DEFAULT_PREFIX, *, state_partitions: int = 1) -> tuple[TopicPlan, ...]:
@@ -90,8 +94,10 @@ def ensure_topics(
     absent = [plan for plan in plans if plan.name not in found]
     made = _create(admin, absent, replication, timeout_s)
     existing = [plan for plan in plans if plan.name in found]
-    remarks = [*_narrow(existing, found), *_uncompacted(admin, existing, timeout_s)]
-    return made._replace(existing=tuple(plan.name for plan in existing), remarks=tuple(remarks))
+    remarks, opaque = _uncompacted(admin, existing, timeout_s)
+    return made._replace(
+        existing=tuple(plan.name for plan in existing), remarks=(*_narrow(existing, found), *remarks), opaque=opaque
+    )
 
 
 def partitions_of(
@@ -109,7 +115,7 @@ def _connect(properties: Mapping[str, Any], timeout_s: float, *, insecure: bool)
 
     heard: list[KafkaError] = []
     config: dict[str, Any] = {**admin_config(properties, insecure=insecure), "error_cb": heard.append}
-    admin = AdminClient(config)
+    admin = AdminClient(config, logger=CLIENT_LOG)
     try:
         listed = admin.list_topics(timeout=timeout_s).topics
     except KafkaException as error:
@@ -158,7 +164,8 @@ def _create(admin: AdminClient, plans: Sequence[TopicPlan], replication: int, ti
 
 
 def _config(plan: TopicPlan) -> dict[str, str]:
-    return {"cleanup.policy": "compact"} if plan.compacted else {}
+    """Smaller segments than the default of 1 GiB: only what is no longer written to is ever compacted."""
+    return {"cleanup.policy": "compact", "segment.bytes": str(128 << 20)} if plan.compacted else {}
 
 
 def _refused(plan: TopicPlan, error: KafkaError) -> str:
@@ -187,15 +194,16 @@ def _narrow(plans: Sequence[TopicPlan], found: Mapping[str, int]) -> list[str]:
     ]
 
 
-def _uncompacted(admin: AdminClient, plans: Sequence[TopicPlan], timeout_s: float) -> list[str]:
-    """Remarks on topics that have to keep their last records and may not."""
+def _uncompacted(admin: AdminClient, plans: Sequence[TopicPlan], timeout_s: float) -> tuple[list[str], tuple[str, ...]]:
+    """Remarks on topics that have to keep their last records and may not; and those of which nothing is told."""
     from confluent_kafka import KafkaError, KafkaException
     from confluent_kafka.admin import ConfigResource, ResourceType
 
     kept = [plan.name for plan in plans if plan.compacted]
     remarks: list[str] = []
+    opaque: list[str] = []
     if not kept:
-        return remarks
+        return [], ()
     asked = admin.describe_configs(
         [ConfigResource(ResourceType.TOPIC, name) for name in kept], request_timeout=timeout_s
     )
@@ -203,7 +211,9 @@ def _uncompacted(admin: AdminClient, plans: Sequence[TopicPlan], timeout_s: floa
         try:
             policy = str(future.result()["cleanup.policy"].value)
         except KafkaException as error:
-            if error.args[0].code() != KafkaError._UNSUPPORTED_FEATURE:
+            if error.args[0].code() == KafkaError._UNSUPPORTED_FEATURE:
+                opaque.append(str(resource.name))
+            else:
                 remarks.append(
                     f"Whether topic {resource.name} is compacted could not be read ({_reason(error.args[0])}); "
                     f"grant DESCRIBE_CONFIGS on topic {resource.name} to have it checked."
@@ -213,7 +223,7 @@ def _uncompacted(admin: AdminClient, plans: Sequence[TopicPlan], timeout_s: floa
             remarks.append(
                 f"Topic {resource.name} has cleanup.policy={policy} and will lose old records; set it to compact."
             )
-    return remarks
+    return remarks, tuple(opaque)
 
 
 def _reason(error: KafkaError) -> str:

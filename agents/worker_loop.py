@@ -22,12 +22,13 @@ from agents.assignment import Assignment
 from agents.controls import Controls
 from agents.durability import Durability
 from agents.failpoint import failpoint
-from agents.held import Held, Place, RecordLike
+from agents.held import DeadLetterLike, Held, Place, RecordLike, VerdictsLike
 from agents.holdings import Holdings
 from agents.outputs import BACKED_UP_RECORDS, Outputs
 from agents.positions import unsaved
+from agents.state_upload import Uploader
 from engine.config import ENGINE_VERSION
-from engine.errors import BadSample, OutsideError
+from engine.errors import BadSample, GraftError, OutsideError
 
 #: Errors of a fetch after which going on would skip records; the worker stops and says so.
 STOPPING = {
@@ -74,6 +75,7 @@ class Loop:
     warn: Callable[[str], None]
     report: Report
     clock: Callable[[], float]
+    uploads: Uploader | None = None
     counters: Counter[str] = field(default_factory=Counter)
     gaps: set[Place] = field(default_factory=set)
     pending: deque[Message] = field(default_factory=deque)
@@ -91,6 +93,8 @@ class Loop:
             self.turn()
         for held in unsaved(list(self.holdings)):
             self.durability.checkpoint(held)
+        if self.uploads is not None:
+            self.uploads.finish(list(self.holdings))
         self.report.now(self)
         self.assignment.close()
         self.controls.close()
@@ -112,6 +116,8 @@ class Loop:
         self.cross_gaps()
         self.obey()
         self.save_due()
+        if self.uploads is not None:
+            self.uploads.turn(self.holdings)
         self.throttle()
         self.report.when_due(self)
 
@@ -123,15 +129,29 @@ class Loop:
         new = intake.fresh(run, held.shard.next_offset)
         if new is None:
             return
-        values = list(map(Message.value, new.messages))
-        batch, dead = held.decoder.decode(values, new.offsets, intake.times_ms(new.messages), new.next_offset)
-        verdicts = held.shard.process(batch)
-        self.counters["records"] += len(values)
+        try:
+            verdicts, dead = self.learn(held, new)
+        except (GraftError, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # a panic of compiled code is no Exception
+            self.warn(
+                f"The engine failed on {place}, offsets {new.offsets[0]} to {new.offsets[-1]}. Nothing of them is "
+                "sent, saved or committed, and nothing is skipped: the worker stops."
+            )
+            raise
+        self.counters["records"] += len(new.messages)
         for one in dead:
             self.bury(new.messages[one.index], one.reason, one.detail, stage="decode")
         failpoint("mid-batch")
         self.outputs.send(verdicts.records)
         failpoint("produced")
+
+    @staticmethod
+    def learn(held: Held, new: intake.Fresh) -> tuple[VerdictsLike, Sequence[DeadLetterLike]]:
+        """Bytes to columns to verdicts; the shard has moved on when this returns."""
+        values = list(map(Message.value, new.messages))
+        batch, dead = held.decoder.decode(values, new.offsets, intake.times_ms(new.messages), new.next_offset)
+        return held.shard.process(batch), dead
 
     def bury(self, message: Message, reason: str, detail: str, *, stage: str) -> None:
         """One record to the dead-letter topic."""

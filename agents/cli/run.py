@@ -56,7 +56,7 @@ def main(args: argparse.Namespace, out: Out) -> int:
     topics = ", ".join(one.topic for one in settings.inputs)
     out.note(f"watching {topics} at {settings.kafka.bootstrap}; state in {Path(settings.state.dir).resolve()}")
     worker = [*(["--dry-run"] if args.dry_run else []), "--log", args.log]
-    extra = {"detector": ["--start", args.start], "worker": worker}
+    extra = {"detector": ["--start", args.start, "--log", args.log], "worker": worker}
     found = supervisor.parts(config=path, only=args.only, extra=extra, env=os.environ)
     status = supervisor.Supervisor(found).run()
     out.note(_summary(Path(settings.state.dir)))

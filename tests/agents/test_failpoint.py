@@ -22,6 +22,10 @@ CONTRACT = {
     "snapshot-renamed",
     "saved",
     "control-applied",
+    "uploaded-half",
+    "uploaded",
+    "restored-half",
+    "restored",
 }
 
 

@@ -116,12 +116,18 @@ def test_a_topic_that_another_worker_made_first_is_fine() -> None:
 
 def test_a_policy_that_cannot_be_read_is_remarked_on() -> None:
     admin: Any = Refusing(KafkaError.TOPIC_AUTHORIZATION_FAILED)
-    (remark,) = module._uncompacted(admin, [TopicPlan("g.state", compacted=True)], 1.0)
+    (remark,), _ = module._uncompacted(admin, [TopicPlan("g.state", compacted=True)], 1.0)
     assert "DESCRIBE_CONFIGS on topic g.state" in remark
 
 
 def test_a_policy_that_deletes_is_remarked_on() -> None:
     admin: Any = Refusing(None, policy="delete")
-    (remark,) = module._uncompacted(admin, [TopicPlan("g.state", compacted=True)], 1.0)
+    (remark,), _ = module._uncompacted(admin, [TopicPlan("g.state", compacted=True)], 1.0)
     assert "g.state has cleanup.policy=delete" in remark
-    assert module._uncompacted(Refusing(None, policy="compact,delete"), [TopicPlan("s", compacted=True)], 1.0) == []  # type: ignore[arg-type]
+    both: Any = Refusing(None, policy="compact,delete")
+    assert module._uncompacted(both, [TopicPlan("s", compacted=True)], 1.0) == ([], ())
+
+
+def test_a_broker_that_cannot_tell_is_opaque() -> None:
+    silent: Any = Refusing(KafkaError._UNSUPPORTED_FEATURE)
+    assert module._uncompacted(silent, [TopicPlan("s", compacted=True)], 1.0) == ([], ("s",))

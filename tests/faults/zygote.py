@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from agents import failpoint
+from agents import assembly, failpoint, state_topic
 from agents import settings as config
 from agents.detector import Stop, run_detector
 from agents.held import Place
@@ -27,6 +27,7 @@ from tests.faults.plain_shard import PlainParts
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """One life. failpoint: name:nth or empty. mutant: a name of mutants.MUTANTS or empty. plain: the plain shard.
 
+    upload_interval_s, chunk_bytes, upload_most_bytes: of the state topic; a small state has several small pieces.
     jitter: scores of another engine version. until: "end" or "signal". grouped: join the group instead of assigning.
     """
 
@@ -42,6 +43,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     grouped: bool = False
     consume_records: int = 25
     snapshot_records: int = 10
+    upload_interval_s: float = 0
+    chunk_bytes: int = 400
+    upload_most_bytes: int = 1 << 20
     properties: dict[str, Any] = {}
 
 
@@ -50,7 +54,7 @@ def settings_of(job: Job) -> config.Settings:
         {
             "kafka": {"bootstrap": job.bootstrap, "properties": job.properties},
             "inputs": [{"topic": job.topic}],
-            "state": {"dir": job.state_dir},
+            "state": {"dir": job.state_dir, "upload_interval_s": job.upload_interval_s},
         },
         config.Settings,
     )
@@ -60,6 +64,7 @@ def live(job: Job) -> None:
     """One life, in the child."""
     if job.failpoint:
         os.environ[failpoint.VARIABLE] = job.failpoint
+    state_topic.CHUNK_BYTES, assembly.KEPT_BY_EMBEDDED_BYTES = job.chunk_bytes, job.upload_most_bytes
     parts = PlainParts(jitter=job.jitter) if job.plain else None
     if job.mutant:
         mutants.MUTANTS[job.mutant].infect()
