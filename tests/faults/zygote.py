@@ -20,14 +20,16 @@ from agents import settings as config
 from agents.detector import Stop, run_detector
 from agents.held import Place
 from agents.worker_loop import Pace
+from engine.batch import Batch
 from tests.faults import mutants
-from tests.faults.plain_shard import PlainParts
+from tests.faults.plain_shard import PlainParts, PlainShard
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """One life. failpoint: name:nth or empty. mutant: a name of mutants.MUTANTS or empty. plain: the plain shard.
 
     upload_interval_s, chunk_bytes, upload_most_bytes: of the state topic; a small state has several small pieces.
+    fails_at: offset at which the fold panics, -1 never. seems: partitions of the topic as told.
     jitter: scores of another engine version. until: "end" or "signal". grouped: join the group instead of assigning.
     """
 
@@ -46,6 +48,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     upload_interval_s: float = 0
     chunk_bytes: int = 400
     upload_most_bytes: int = 1 << 20
+    fails_at: int = -1
+    seems: int = 0
     properties: dict[str, Any] = {}
 
 
@@ -66,6 +70,10 @@ def live(job: Job) -> None:
         os.environ[failpoint.VARIABLE] = job.failpoint
     state_topic.CHUNK_BYTES, assembly.KEPT_BY_EMBEDDED_BYTES = job.chunk_bytes, job.upload_most_bytes
     parts = PlainParts(jitter=job.jitter) if job.plain else None
+    if job.fails_at >= 0:
+        panic_at(job.fails_at)
+    if job.seems:
+        seem(job.topic, job.seems)
     if job.mutant:
         mutants.MUTANTS[job.mutant].infect()
     run_detector(
@@ -78,6 +86,33 @@ def live(job: Job) -> None:
         ),
         parts=parts,  # type: ignore[arg-type]
     )  # fmt: skip
+
+
+class Panic(BaseException):
+    """As compiled code raises one: no Exception."""
+
+
+def panic_at(offset: int) -> None:
+    """The fold half-way changes the shard, and then fails."""
+    honest = PlainShard.process
+
+    def process(self: PlainShard, batch: Batch) -> Any:
+        found = honest(self, batch)
+        if len(batch.offset) and batch.offset[-1] >= offset:
+            raise Panic("index out of bounds")
+        return found
+
+    PlainShard.process = process  # type: ignore[method-assign]
+
+
+def seem(topic: str, partitions: int) -> None:
+    """The broker tells of fewer partitions than it has, as before somebody raised their number."""
+    honest = assembly.partitions_of
+
+    def partitions_of(*arguments: Any, **options: Any) -> dict[str, int]:
+        return {**honest(*arguments, **options), topic: partitions}
+
+    assembly.partitions_of = partitions_of
 
 
 def born(job: Job) -> int:
