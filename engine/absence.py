@@ -15,10 +15,12 @@ from engine import alerts, verdict
 from engine.components import presence
 from engine.events import ABSENT, ALERTED, ASKED, CONTRIBUTORS, RESOLVED, Events, describe, note
 from engine.kernel import inline
-from engine.state import AHEAD, AHEAD_MS, AHEAD_ROW, CLOCK, EVENTS, SWEPT, Context, Entities, Rows
+from engine.state import AHEAD, AHEAD_MS, AHEAD_ROW, CLOCK, EVENTS, RESUMED, SWEPT, Context, Entities, Rows
 
 #: The clock moves by at most this on one sample's word; three different series must agree on more.
 CLOCK_STEP_MS, CLOCK_VOTES = 60_000, 3
+#: The clock that moves by more than this many steps of the series that moves it has crossed a hole in the log.
+HOLE_STEPS = 3.0
 SWEEP_MS = 15_000
 #: A series absent for a day is gone, not missing.
 FORGET_MS = 86_400_000
@@ -32,16 +34,20 @@ REGULAR_GAP, ABSENCE_SEVERITY = 2.5, 4.0
 def advance_clock(row: int, ts_ms: int, at: int, rows: Rows, ents: Entities, events: Events, context: Context) -> None:
     """Move the shard's clock; one far-ahead sample may not move it, three different series may."""
     clock = context.clock
-    if clock[CLOCK] < 0 or clock[CLOCK] < ts_ms <= clock[CLOCK] + CLOCK_STEP_MS:
+    before = clock[CLOCK]
+    if before < 0 or before < ts_ms <= before + CLOCK_STEP_MS:
         clock[CLOCK] = ts_ms
         clock[AHEAD] = 0
-    elif ts_ms > clock[CLOCK] and row != clock[AHEAD_ROW]:
+    elif ts_ms > before and row != clock[AHEAD_ROW]:
         clock[AHEAD_MS] = ts_ms if clock[AHEAD] == 0 else min(clock[AHEAD_MS], ts_ms)
         clock[AHEAD] += 1
         clock[AHEAD_ROW] = row
         if clock[AHEAD] >= CLOCK_VOTES:
             clock[CLOCK] = clock[AHEAD_MS]
             clock[AHEAD] = 0
+    if np.float64(clock[CLOCK] - before) > HOLE_STEPS * np.float64(rows.presence.step_ms[row]):
+        # Nobody came for a while: the log had a hole. Silence counts from its end, or all but a few would be absent.
+        clock[RESUMED] = clock[CLOCK]
     if clock[CLOCK] >= clock[SWEPT] + SWEEP_MS:
         clock[SWEPT] = clock[CLOCK]
         _sweep(clock[CLOCK], at, rows, ents, events, context)
@@ -54,17 +60,18 @@ def _sweep(clock_ms: int, at: int, rows: Rows, ents: Entities, events: Events, c
     for row in range(context.series_count):
         e = rows.link.entity[row]
         if rows.presence.absent[row] == 1:
-            if clock_ms - rows.presence.last_ms[row] > FORGET_MS:
+            if told < SWEEP_MOST and clock_ms - rows.presence.last_ms[row] > FORGET_MS:
+                told += 1
                 _forget(row, e, clock_ms, at, rows, ents, events, context)
-        elif told < SWEEP_MOST and presence.is_absent(rows.presence, row, clock_ms):
+        elif told < SWEEP_MOST and presence.is_absent(rows.presence, row, clock_ms, context.clock[RESUMED]):
             told += 1
             rows.presence.absent[row] = 1
             ents.open.absent[e] += 1
             note(events, context, ABSENT, row, clock_ms, at)
             k = context.cursor[EVENTS] - 1
             events.times[k, 0] = rows.presence.last_ms[row]
-            events.numbers[k, 0] = float(rows.presence.step_ms[row])
-            events.numbers[k, 1] = float(rows.presence.gap[row])
+            events.numbers[k, 0] = np.float64(rows.presence.step_ms[row])
+            events.numbers[k, 1] = np.float64(rows.presence.gap[row])
             _live_absence(row, e, clock_ms, at, rows, ents, events, context)
 
 
@@ -73,9 +80,9 @@ def _live_absence(
     row: int, e: int, clock_ms: int, at: int, rows: Rows, ents: Entities, events: Events, context: Context
 ) -> None:
     """A series that stops is an alert if it used to come regularly, else a question."""
-    decision = verdict.ALERT if float(rows.presence.gap[row]) <= REGULAR_GAP else verdict.ESCALATE
+    decision = verdict.ALERT if np.float64(rows.presence.gap[row]) <= REGULAR_GAP else verdict.ESCALATE
     action = alerts.advance(
-        ents.life, context.table, e, clock_ms, float(ents.entity.step_ms[e]), ABSENCE_SEVERITY, decision
+        ents.life, context.table, e, clock_ms, np.float64(ents.entity.step_ms[e]), ABSENCE_SEVERITY, decision
     )
     if action != alerts.FIRE and action != alerts.ASK:
         return

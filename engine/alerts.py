@@ -114,5 +114,5 @@ def advance(life: Life, table: Array, row: int, ts_ms: int, step_ms: float, seve
             life.incident_ms[row] = ts_ms
     if action == RESOLVE:
         life.ended_ms[row] = ts_ms
-    life.peak[row] = np.float32(max(float(life.peak[row]), severity))
+    life.peak[row] = np.float32(max(np.float64(life.peak[row]), severity))
     return action

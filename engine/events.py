@@ -72,7 +72,7 @@ def describe(
     events.times[k, 0], events.times[k, 1] = life.started_ms[e], life.incident_ms[e]
     events.times[k, 2], events.times[k, 3] = life.asked_ms[e], life.ended_ms[e]
     events.numbers[k, 0], events.numbers[k, 1], events.numbers[k, 2] = severity, sure, page
-    events.numbers[k, 3], events.numbers[k, 4] = float(life.peak[e]), 0.0
+    events.numbers[k, 3], events.numbers[k, 4] = np.float64(life.peak[e]), 0.0
     for c in range(entity.CHANNELS):
         events.channels[k, c] = np.float32(context.share[c])
 
@@ -89,7 +89,7 @@ def contributors(events: Events, k: int, e: int, rows: Rows, ents: Entities, blo
         at = block.start[b] + SCORE * block.capacity[b]
         for j in range(block.width[b]):
             score = pool[at + j]
-            total += float(score)
+            total += np.float64(score)
             place = CONTRIBUTORS - 1
             if score <= events.shares[k, place]:
                 continue
@@ -102,9 +102,9 @@ def contributors(events: Events, k: int, e: int, rows: Rows, ents: Entities, blo
         b = block.next[b]
     for place in range(CONTRIBUTORS):
         row = events.rows[k, place]
-        events.shares[k, place] = np.float32(float(events.shares[k, place]) / max(total, 1e-9))
+        events.shares[k, place] = np.float32(np.float64(events.shares[k, place]) / max(total, 1e-9))
         if row >= 0:
             events.values[k, place, 0] = rows.level.last[row]
             events.values[k, place, 1] = rows.shown.expected[row]
-            events.values[k, place, 2] = rows.shown.expected[row] - float(rows.shown.band[row])
-            events.values[k, place, 3] = rows.shown.expected[row] + float(rows.shown.band[row])
+            events.values[k, place, 2] = rows.shown.expected[row] - np.float64(rows.shown.band[row])
+            events.values[k, place, 3] = rows.shown.expected[row] + np.float64(rows.shown.band[row])

@@ -26,14 +26,31 @@ def check(label: Mapping[str, Any]) -> None:
     """BadSample (`label`) with the field that is wrong, what came and what was wanted."""
     if label.get("schema") != SCHEMA:
         raise BadSample("label", f"schema is {label.get('schema')!r}; it must be {SCHEMA!r}.")
-    if label.get("answer") not in ANSWERS:
+    if not isinstance(label.get("answer"), str) or label["answer"] not in ANSWERS:
         raise BadSample("label", f"answer is {label.get('answer')!r}; it must be one of {', '.join(ANSWERS)}.")
     if not isinstance(label.get("id"), str) or not 0 < len(label["id"]) <= 200:
         raise BadSample("label", "id is missing or no string of 1 to 200 characters; it makes an answer count once.")
     if not label.get("escalation") and not label.get("series"):
         raise BadSample("label", "neither escalation nor series is given; an answer must be about something.")
+    target, follows = label.get("target"), label.get("follows")
+    if target is not None and not _is_target(target):
+        raise BadSample("label", f"target is {target!r}; it must be an object with topic and partition, or absent.")
+    if follows is not None and not isinstance(follows, list):
+        raise BadSample("label", f"follows is {follows!r}; it must be a list of positions, or absent.")
+    for name in ("escalation", "series", "entity"):
+        if label.get(name) is not None and not isinstance(label[name], str):
+            raise BadSample("label", f"{name} is {label[name]!r}; it must be a text.")
     if not isinstance(label.get("by"), str) or not label["by"]:
         raise BadSample("label", "by is missing; an answer must say whose it is.")
+
+
+def _is_target(target: object) -> bool:
+    if not isinstance(target, Mapping):
+        return False
+    topic, partition = target.get("topic"), target.get("partition")
+    return (topic is None or isinstance(topic, str)) and (
+        partition is None or (isinstance(partition, int) and not isinstance(partition, bool))
+    )
 
 
 def order_for(label: Mapping[str, Any], escalation: Mapping[str, Any] | None) -> dict[str, Any]:

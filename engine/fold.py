@@ -144,13 +144,16 @@ def _value(
         residual = z - forecast
         r_season = season.relative(rows.season, row, residual + news)
         expected = rows.level.mean[row] + sd * forecast
-        band = BAND * sd * (float(rows.season.sigma[row]) + season.SIGMA_FLOOR)
+        band = BAND * sd * (np.float64(rows.season.sigma[row]) + season.SIGMA_FLOOR)
         rows.shown.expected[row], rows.shown.band[row] = expected, np.float32(band)
         marks.expected[at] = np.float32(expected)
         marks.lower[at], marks.upper[at] = np.float32(expected - band), np.float32(expected + band)
         _judge_series(row, e, count, r_season, at, rows, ents, marks, context)
-        _watch_level(row, ts_ms, slot, value, sd, count, at, rows, events, context)
-        season.learn(rows.season, row, slot, residual, float(rows.presence.step_ms[row]))
+        step_ms = np.float64(rows.presence.step_ms[row])
+        is_old = change.is_old(count, step_ms)
+        _watch_level(row, ts_ms, slot, value, sd, is_old, at, rows, events, context)
+        is_held = change.is_suspected(rows.change, row, is_old)
+        season.learn(rows.season, row, slot, residual, step_ms, is_held)
     level.learn(rows.level, row, value, sd)
     return z, news, r_season
 
@@ -162,22 +165,24 @@ def _watch_level(
     slot: int,
     value: float,
     sd: float,
-    count: float,
+    is_old: bool,
     at: int,
     rows: Rows,
     events: Events,
     context: Context,
 ) -> None:
     """Note a drift of the level, with the models as they were before it."""
-    profile, level_now = float(rows.season.profile[slot, row]), float(rows.season.level[row])
-    change.begin(rows.change, row, slot, profile, rows.level.mean[row], sd, level_now, float(rows.season.sigma[row]))
-    if change.watch(rows.change, row, value, season.SIGMA_FLOOR, count) == 0:
+    profile, level_now = np.float64(rows.season.profile[slot, row]), np.float64(rows.season.level[row])
+    visits, sigma = rows.season.visits[slot, row], np.float64(rows.season.sigma[row])
+    change.begin(rows.change, row, slot, visits, profile, rows.level.mean[row], sd, level_now, sigma)
+    last, step = rows.level.last[row], rows.level.step[row]
+    if change.watch(rows.change, row, value, last, season.SIGMA_FLOOR, step, is_old) == 0:
         return
     note(events, context, DRIFTED, row, ts_ms, at)
     k = context.cursor[EVENTS] - 1
     events.numbers[k, 0], events.numbers[k, 1] = change.unmoved(rows.change, row), rows.change.after[row]
     events.numbers[k, 2], events.numbers[k, 3] = rows.change.sd[row], rows.change.mean[row]
-    events.numbers[k, 4] = float(rows.change.level[row])
+    events.numbers[k, 4] = np.float64(rows.change.level[row])
     change.clear(rows.change, row)
 
 
@@ -188,7 +193,7 @@ def _judge_series(
 ) -> None:  # fmt: skip
     """Severity, page and confidence of one sample from the evidence of its series alone."""
     shown = rows.shown
-    severe = float(shown.severe[row])
+    severe = np.float64(shown.severe[row])
     damped = r_season * count / (count + joint.DAMP)
     severe += (entity.UP if damped > severe else entity.DOWN) * (damped - severe)
     shown.severe[row] = np.float32(severe)
@@ -197,15 +202,15 @@ def _judge_series(
         middle, upper, rare, high, beta = tail.read(shown.counts, shown.mass, row, tail.TAIL_SHARE)
         shown.middle[row], shown.upper[row], shown.rare[row] = np.float32(middle), np.float32(upper), np.float32(rare)
         shown.high[row], shown.beta[row] = np.float32(high), np.float32(beta)
+    body = (np.float64(shown.middle[row]), np.float64(shown.upper[row]), np.float64(shown.rare[row]))
     severity = tail.severity(
-        log_severe, float(shown.middle[row]), float(shown.upper[row]), float(shown.rare[row]), float(shown.high[row]),
-        float(shown.beta[row]),
-    )  # fmt: skip
+        log_severe, body[0], body[1], body[2], np.float64(shown.high[row]), np.float64(shown.beta[row])
+    )
     tail.add(shown.counts, shown.unit, shown.mass, row, log_severe)
-    width = max(float(ents.open.members[e]), 1.0)
+    width = max(np.float64(ents.open.members[e]), 1.0)
     rate = entity.tick_rate(ents.entity, e, context.per_day / width)
-    page = severity / -np.log10(rate) * np.exp(-float(shown.gate[row]))
-    sure = verdict.confidence(severity, page, 0.5, count, float(ents.entity.quality[e]))
+    page = severity / -np.log10(rate) * np.exp(-np.float64(shown.gate[row]))
+    sure = verdict.confidence(severity, page, 0.5, count, np.float64(ents.entity.quality[e]))
     marks.severity[at], marks.page[at], marks.confidence[at] = np.float32(severity), np.float32(page), np.float32(sure)
     # One series of several never pages by itself: its evidence is part of its entity's tick, and that decides.
     is_alerting = page >= 1.0 and ents.life.state[e] == alerts.FIRING

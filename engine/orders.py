@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: ln of the page threshold per answer: a false alarm makes its entity half as loud again, an incident a little louder.
 LOUDER, QUIETER, MOST = -0.15, 0.4, 2.0
+#: No value on the wire is larger than LARGEST; a level that moves farther than FARTHEST sd is no deploy.
+LARGEST, FARTHEST = 1e15, 1e6
 
 
 def apply_order(shard: Shard, order: Mapping[str, Any]) -> list[Record]:
@@ -30,7 +32,9 @@ def apply_order(shard: Shard, order: Mapping[str, Any]) -> list[Record]:
     act = KINDS.get(str(kind))
     if act is None:
         raise BadSample("order", f"order kind is {kind!r}; this version knows {', '.join(KINDS)}.")
-    target = order.get("target") or {}
+    target, params = order.get("target") or {}, order.get("params") or {}
+    if not isinstance(target, Mapping) or not isinstance(params, Mapping):
+        raise BadSample("order", f"target and params of order {order.get('id')} must be objects.")
     row = shard.row_of(str(target.get("series")))
     entity = shard.roster.entity_of(str(target.get("entity")))
     if row >= 0:
@@ -40,19 +44,26 @@ def apply_order(shard: Shard, order: Mapping[str, Any]) -> list[Record]:
             "order", f"order {order.get('id')} is for {target.get('series') or target.get('entity')!r}, unknown here."
         )
     before = _look(shard, row, entity)
-    act(shard, row, entity, dict(order.get("params") or {}))
+    act(shard, row, entity, dict(params))
     after = _look(shard, row, entity)
     return [_experiment(shard, order, before, after)]
 
 
 def _retune(shard: Shard, row: int, _entity: int, params: dict[str, Any]) -> None:
     """Re-level: the models from before the shift, moved by it (`engine.retune`; all in the recipe's unit)."""
-    numbers = [params.get(name) for name in ("shift", "mean", "sd", "season_level")]
-    if row < 0 or not all(isinstance(x, (int, float)) and np.isfinite(x) for x in numbers) or not params["sd"] > 0:
+    try:
+        shift, mean, sd, season_level = (float(params[name]) for name in ("shift", "mean", "sd", "season_level"))
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise BadSample("order", f"a retune needs numbers shift, mean, sd and season_level ({error!r}).") from error
+    is_sane = (
+        abs(mean) <= LARGEST and 0 < sd <= LARGEST and abs(season_level) <= LARGEST and abs(shift) <= FARTHEST * sd
+    )
+    if row < 0 or not is_sane:
         raise BadSample(
-            "order", f"a retune needs a known series and finite shift, mean, sd > 0; it came with {params}."
+            "order",
+            f"a retune needs a known series, sd > 0 and a shift of at most {FARTHEST:g} sd; it came with {params}.",
         )
-    _relevel(shard, row, *(float(params[name]) for name in ("shift", "mean", "sd", "season_level")))
+    _relevel(shard, row, shift, mean, sd, season_level)
 
 
 def _relevel(shard: Shard, row: int, shift: float, mean: float, sd: float, season_level: float) -> None:

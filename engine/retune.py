@@ -9,9 +9,11 @@ first, which can only allow an order earlier.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
+from engine.errors import BadSample
 from engine.series import stable_id
 
 #: One re-levelling of a series an hour: a series that moves more often has no level to follow.
@@ -28,15 +30,23 @@ class Tuner:
         self._orders: dict[str, list[int]] = {}
 
     def order_for(self, drift: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The order that answers a `graft.drift/1` record; None where there is nothing to do or the budget is spent."""
+        """The order that answers a `graft.drift/1` record; None where there is nothing to do or the budget is spent.
+
+        Raises BadSample (`drift`) for a record that is not whole; it costs the series nothing.
+        """
         if drift.get("kind") != "level":
             return None
+        try:
+            return self._order_for(drift)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            raise BadSample("drift", f"drift {drift.get('id')!r} lacks what an order needs: {error!r}") from error
+
+    def _order_for(self, drift: Mapping[str, Any]) -> dict[str, Any] | None:
         series, at_ms = str(drift["series"]), int(drift["at_ms"])
         times = [t for t in self._orders.pop(series, []) if at_ms - t < DAY_MS]
-        self._orders[series] = times
+        self._orders[series] = times  # newest last
         if times and (at_ms - times[-1] < COOL_DOWN_MS or len(times) >= ORDERS_A_DAY):
             return None
-        # First the order: a drift record that is not whole raises here, and costs the series nothing.
         order = _relevel(drift)
         times.append(at_ms)
         while len(self._orders) > MOST_SERIES:
@@ -44,14 +54,20 @@ class Tuner:
         return order
 
 
+def _finite(number: float) -> float:
+    if not math.isfinite(number):
+        raise ValueError(f"{number} is not finite")
+    return number
+
+
 def _relevel(drift: Mapping[str, Any]) -> dict[str, Any]:
-    origin = drift["follows"][0]
     before, after = drift["before"], float(drift["after"]["level"])
+    origin = drift["follows"][0]
     params = {
-        "shift": after - float(before["level"]),
-        "mean": float(before["mean"]),
-        "sd": float(before["sd"]),
-        "season_level": float(before["season_level"]),
+        "shift": _finite(after - float(before["level"])),
+        "mean": _finite(float(before["mean"])),
+        "sd": _finite(float(before["sd"])),
+        "season_level": _finite(float(before["season_level"])),
     }
     return {
         "schema": "graft.order/1",

@@ -9,7 +9,8 @@ block packed, in order, so a state that was restored and one that grew in place 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ class Roster:
         self.block_count = 0
         self.pool = np.zeros(FIRST_POOL, np.float32)
         self.pool_used = 0
-        self.clock = np.zeros(5, np.int64)
+        self.clock = np.zeros(layout.CLOCKS, np.int64)
         self.clock[[layout.CLOCK, layout.AHEAD_MS, layout.AHEAD_ROW]] = -1
         self._row: dict[str, int] = {}
         self._placed = 0
@@ -71,7 +72,7 @@ class Roster:
             )
         row = len(self.names)
         if row == len(self.rows.link.entity):
-            self.rows = layout.grow_rows(self.rows, 2 * row)
+            self.rows = layout.grow_rows(self.rows, _longer(row))
         self.names.append(text)
         self.classes.append(series.name)
         self._row[text] = row
@@ -84,17 +85,19 @@ class Roster:
         self.rows.link.entity[row] = self._admit_entity(series.entity(self.config.entity_labels))
         return row
 
-    def place(self, row: int) -> None:
-        """Give a series its place in the joint state, and what the prior lends it. Called at its first sample.
+    def place(self, rows: Sequence[int]) -> None:
+        """Give series their places in the joint state, and what the prior lends them. Called at their first samples.
 
         Not at admission: a decoder admits all series of a batch before the batch is folded, and the joint state must
         not depend on where the batch ends.
         """
-        entity = int(self.rows.link.entity[row])
-        self._place(row, entity)
-        self._placed += 1
-        if self.prior is not None:
-            self.prior.lend(self, row, entity, self.classes[row])
+        together = Counter(int(self.rows.link.entity[row]) for row in rows)
+        for row in rows:
+            entity = int(self.rows.link.entity[row])
+            self._place(row, entity, together[entity])
+            self._placed += 1
+            if self.prior is not None:
+                self.prior.lend(self, row, entity, self.classes[row])
 
     def is_all_placed(self) -> bool:
         """Has every series that was admitted been seen in the log?"""
@@ -106,17 +109,20 @@ class Roster:
             return entity
         entity = len(self.entities)
         if entity == len(self.ents.open.members):
-            self.ents = layout.grow_entities(self.ents, 2 * entity)
+            self.ents = layout.grow_entities(self.ents, _longer(entity))
         self.entities.append(text)
         self._entity[text] = entity
         self.ents.entity.counts[entity] = self._factory
         return entity
 
-    def _place(self, row: int, entity: int) -> None:
-        """Give a new row its place: the last block of its entity, made larger or followed by a new one when full."""
-        last = self.blocks_of(entity)[-1] if self.ents.open.first_block[entity] >= 0 else -1
+    def _place(self, row: int, entity: int, together: int) -> None:
+        """The last block of its entity, made larger or followed by a new one when full.
+
+        together: how many of the entity come now; a new block is made large enough for them at once.
+        """
+        last = self._last_block(entity)
         if last < 0 or self.block.width[last] == blocks.WIDEST:
-            last = self._new_block(entity, last)
+            last = self._new_block(entity, last, blocks.capacity_for(together))
         slot = int(self.block.width[last])
         if slot == self.block.capacity[last]:
             self._enlarge(last)
@@ -126,6 +132,12 @@ class Roster:
         link.block[row], link.slot[row] = last, slot
         self.ents.open.members[entity] += 1
 
+    def _last_block(self, entity: int) -> int:
+        last, b = -1, int(self.ents.open.first_block[entity])
+        while b >= 0:
+            last, b = b, int(self.block.next[b])
+        return last
+
     def blocks_of(self, entity: int) -> list[int]:
         """The blocks of an entity, in order."""
         found, b = [], int(self.ents.open.first_block[entity])
@@ -134,14 +146,14 @@ class Roster:
             b = int(self.block.next[b])
         return found
 
-    def _new_block(self, entity: int, after: int) -> int:
+    def _new_block(self, entity: int, after: int, capacity: int) -> int:
         b = self.block_count
         if b == len(self.block.start):
-            self.block = layout.grow_blocks(self.block, 2 * b)
+            self.block = layout.grow_blocks(self.block, _longer(b))
         self.block_count = b + 1
-        self.block.capacity[b] = blocks.CAPACITIES[0]
-        self.block.start[b] = self._room(blocks.CAPACITIES[0])
-        blocks.wake(self.pool, int(self.block.start[b]), blocks.CAPACITIES[0])
+        self.block.capacity[b] = capacity
+        self.block.start[b] = self._room(capacity)
+        blocks.wake(self.pool, int(self.block.start[b]), capacity)
         if after < 0:
             self.ents.open.first_block[entity] = b
         else:
@@ -160,8 +172,9 @@ class Roster:
 
     def _room(self, capacity: int) -> int:
         start, need = self.pool_used, blocks.size(capacity)
-        while start + need > len(self.pool):
-            self.pool = np.concatenate([self.pool, np.zeros_like(self.pool)])
+        if start + need > len(self.pool):
+            room = np.zeros(_longer(start + need) - len(self.pool), np.float32)
+            self.pool = np.concatenate([self.pool, room])
         self.pool_used = start + need
         return start
 
@@ -248,8 +261,13 @@ class Roster:
 
     def seeded_count(self) -> int:
         """Series that were seeded from the prior."""
-        return 0 if self.prior is None else self.prior.seeded
+        return 0 if self.prior is None else self.prior.seeded_in(self)
 
     def seed_summary(self) -> dict[str, Any] | None:
         """What was lent, for the manifest; None when the shard started cold."""
         return None if self.prior is None else self.prior.summary()
+
+
+def _longer(rows: int) -> int:
+    """Room to grow to: a quarter more. Doubling would leave half of a large shard's memory unused."""
+    return rows + max(rows // 4, FIRST_ROWS)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine import alerts, fold, records
+from engine import alerts, first_sight, fold, records
 from engine.batch import Batch
 from engine.columns import Array
 from engine.components import entity as entity_component
@@ -106,12 +106,11 @@ class Shard:
         batch = self._unread(batch)
         marks, parts, told = fresh_marks(len(batch.row)), list[TickMarks](), list[Record]()
         begin = 0
-        for until in self._stops(batch):
+        for until, new in self._stops(batch):
             begin, drifted = self._fold_to(batch, begin, until, marks, parts, told, stop_at_drift)
             if stop_at_drift and drifted:
                 break
-            if until < len(batch.row):
-                self.roster.place(int(batch.row[until]))
+            self.roster.place(new)
         self._account(batch, begin, marks)
         return _verdicts(begin, marks, parts, told)
 
@@ -218,14 +217,12 @@ class Shard:
             stop_at_drift=False,
         )
 
-    def _stops(self, batch: Batch) -> list[int]:
-        """Where the fold has to stop: before the first sample of each series that has no place yet, and at the end."""
-        end = len(batch.row)
+    def _stops(self, batch: Batch) -> list[tuple[int, list[int]]]:
+        """Where the fold has to stop and which series then get their place; the last stop is the end."""
+        end: list[tuple[int, list[int]]] = [(len(batch.row), [])]
         if self.roster.is_all_placed():
-            return [end]
-        new = np.flatnonzero(self.roster.rows.link.block[batch.row] < 0)
-        _, first = np.unique(batch.row[new], return_index=True)
-        return [*np.sort(new[first]).tolist(), end]
+            return end
+        return [*first_sight.stops(batch.row, self.roster.rows, self.roster.ents), *end]
 
     def _fold_to(
         self,

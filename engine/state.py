@@ -16,8 +16,10 @@ from engine.columns import Array, Column, Spec, allocate, grow
 from engine.components import change, entity, level, presence, season, tail
 from engine.components.block import Block, empty_blocks
 
-# The clock of a shard: event time, votes for a later one, that time, the last voter, when absence was last looked for.
-CLOCK, AHEAD, AHEAD_MS, AHEAD_ROW, SWEPT = range(5)
+# The clock of a shard: event time, votes for a later one, that time, the last voter, when absence was
+# last looked for, the end of the last hole in the log.
+CLOCK, AHEAD, AHEAD_MS, AHEAD_ROW, SWEPT, RESUMED = range(6)
+CLOCKS = 6
 # The cursor of a call: closed ticks and events so far.
 TICKS, EVENTS = range(2)
 
@@ -210,7 +212,7 @@ def fresh_ticks(ticks: int) -> TickMarks:
 
 
 class Context(NamedTuple):
-    """Settings and scratch of one call. clock: int64 (5,) is state; the rest is not."""
+    """Settings and scratch of one call. clock: int64 (6,) is state; the rest is not."""
 
     clock: Array
     table: Array

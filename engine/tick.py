@@ -26,8 +26,8 @@ def opens_later_tick(rows: Rows, ents: Entities, row: int, e: int, ts_ms: int) -
         return False
     if rows.link.tick[row] == ents.open.number[e]:
         return True
-    step = float(rows.presence.step_ms[row])
-    return step > 0.0 and float(ts_ms - ents.open.tick_ms[e]) > 0.5 * step
+    step = np.float64(rows.presence.step_ms[row])
+    return bool(step > 0.0 and np.float64(ts_ms - ents.open.tick_ms[e]) > 0.5 * step)
 
 
 @inline
@@ -74,8 +74,8 @@ def close_tick(
             joint.forget_history(block, pool, b)
         joint.step(block, pool, b, context.work, context.scratch, sums)
         b = block.next[b]
-    members = float(tick.members[e])
-    own.quality[e] += np.float32(0.05 * (float(tick.here[e]) / max(members, 1.0) - float(own.quality[e])))
+    members = np.float64(tick.members[e])
+    own.quality[e] += np.float32(0.05 * (np.float64(tick.here[e]) / max(members, 1.0) - np.float64(own.quality[e])))
     entity.evidence(sums, context.channel)
     age = own.ticks[e]
     counts = own.counts.reshape(-1, tail.BINS)
@@ -84,8 +84,8 @@ def close_tick(
     page = entity.page(own, e, log_page, context.per_day) if age >= entity.SILENT else np.nan
     agreement = 0.0
     for k in range(entity.G):
-        agreement += 0.2 if context.channel[k] > np.exp(float(own.high[e, k])) else 0.0
-    sure = verdict.confidence(severity, page, agreement, age, min(float(own.quality[e]), 1.0))
+        agreement += 0.2 if context.channel[k] > np.exp(np.float64(own.high[e, k])) else 0.0
+    sure = verdict.confidence(severity, page, agreement, age, min(np.float64(own.quality[e]), 1.0))
     ents.life.severe[e] = ents.life.severe[e] + 1 if severity >= verdict.SEVERE else 0
     decision = verdict.decide(page, sure, ents.life.severe[e]) if age >= entity.SILENT else verdict.QUIET
     n = context.cursor[TICKS]
@@ -100,16 +100,16 @@ def close_tick(
 @inline
 def _learn_step(ents: Entities, e: int, ts_ms: int) -> bool:
     """Learn the time between ticks; True after a gap of more than three of them."""
-    last, step = ents.open.closed_ms[e], float(ents.entity.step_ms[e])
+    last, step = ents.open.closed_ms[e], np.float64(ents.entity.step_ms[e])
     ents.open.closed_ms[e] = ts_ms
     if last < 0:
         return False
-    gap = float(ts_ms - last)
+    gap = np.float64(ts_ms - last)
     if step <= 0.0:
         ents.entity.step_ms[e] = np.float32(gap)
         return False
     ents.entity.step_ms[e] = np.float32(step + 0.05 * min(max(gap - step, -0.5 * step), 0.5 * step))
-    return gap > GAP_TICKS * step
+    return bool(gap > GAP_TICKS * step)
 
 
 @inline
@@ -135,7 +135,7 @@ def _live(
     own, life = ents.entity, ents.life
     felt = max(severity, alerts.WARM_SEVERITY) if ents.open.absent[e] > 0 else severity
     was_calm = life.state[e] == alerts.IDLE
-    action = alerts.advance(life, context.table, e, ts_ms, float(own.step_ms[e]), felt, decision)
+    action = alerts.advance(life, context.table, e, ts_ms, np.float64(own.step_ms[e]), felt, decision)
     weight = 0.0
     if was_calm and page >= 1.0:
         weight = 0.1 if page > 2.0 else 1.0

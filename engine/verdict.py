@@ -35,11 +35,11 @@ def confidence(severity: float, page: float, agreement: float, ticks: float, qua
     maturity = quality * ticks / (ticks + YOUNG)
     if page >= 1.0:
         z = 2.0 * np.log(page) + 5.0 * (agreement - 0.4)
-        return float(0.35 + (1.0 / (1.0 + np.exp(-z)) - 0.35) * maturity)
+        return np.float64(0.35 + (1.0 / (1.0 + np.exp(-z)) - 0.35) * maturity)
     if np.isnan(severity):
         return 0.5
     unusual = 1.0 / (1.0 + np.exp(-2.0 * (severity - 3.0)))
-    return float(0.5 + 0.49 * (1.0 - unusual) * maturity)
+    return np.float64(0.5 + 0.49 * (1.0 - unusual) * maturity)
 
 
 @kernel

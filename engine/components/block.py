@@ -99,6 +99,15 @@ def size(capacity: int) -> int:
     return int(places(capacity)[7])
 
 
+def capacity_for(metrics: int) -> int:
+    """The smallest capacity that holds so many metrics, the largest if none does.
+
+    >>> capacity_for(7)
+    8
+    """
+    return next((capacity for capacity in CAPACITIES if capacity >= metrics), WIDEST)
+
+
 def wake(pool: Array, start: int, capacity: int) -> None:
     """Write the state of a block that has seen nothing: every metric its own, of variance one."""
     part = sections(pool, start, capacity)

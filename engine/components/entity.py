@@ -150,25 +150,25 @@ def score(
     first: Any = np.int64(row) * HISTOGRAMS
     for k in range(CHANNELS):
         log_c = np.log(max(channel[k], 1e-3))
-        relative = min(np.exp(log_c - float(entity.middle[row, k])), SEVERITY_MOST)
-        urgent = min(np.exp(log_c - float(entity.high[row, k])), PAGE_MOST)
+        relative = min(np.exp(log_c - np.float64(entity.middle[row, k])), SEVERITY_MOST)
+        urgent = min(np.exp(log_c - np.float64(entity.high[row, k])), PAGE_MOST)
         share[k] = relative
         if k != G:
             u_severe += relative / 5.0
         if k != E:
             u_page += urgent / 5.0
         tail.add(counts, unit, mass, first + k, log_c)
-    severe = float(entity.severe[row])
+    severe = np.float64(entity.severe[row])
     severe += (UP if u_severe > severe else DOWN) * (u_severe - severe)
-    urgent_now = float(entity.urgent[row]) + PAGE_KEEP * (u_page - float(entity.urgent[row]))
-    recent = float(entity.recent[row])
+    urgent_now = np.float64(entity.urgent[row]) + PAGE_KEEP * (u_page - np.float64(entity.urgent[row]))
+    recent = np.float64(entity.recent[row])
     log_page = np.log(max(urgent_now / (PAGE_OFFSET + recent), 1e-3))
     entity.severe[row], entity.urgent[row] = np.float32(severe), np.float32(urgent_now)
     entity.recent[row] = np.float32(recent + RECENT_RATE * (u_page - recent))
     log_severe = np.log(max(severe, 1e-3))
     severity = tail.severity(
-        log_severe, float(entity.middle[row, SEVERE]), float(entity.upper[row]), float(entity.rare[row]),
-        float(entity.high[row, SEVERE]), float(entity.beta[row, SEVERE]),
+        log_severe, np.float64(entity.middle[row, SEVERE]), np.float64(entity.upper[row]), np.float64(entity.rare[row]),
+        np.float64(entity.high[row, SEVERE]), np.float64(entity.beta[row, SEVERE]),
     )  # fmt: skip
     tail.add(counts, unit, mass, first + SEVERE, log_severe)
     tail.add(counts, unit, mass, first + URGENT, log_page)
@@ -180,15 +180,15 @@ def score(
 def page(entity: Entity, row: int, log_page: float, per_day: float) -> float:
     """Urgency of starting a page, 1 at the threshold that a normal entity passes `per_day` times a day."""
     rate = tick_rate(entity, row, per_day)
-    start, beta = float(entity.high[row, URGENT]), float(entity.beta[row, URGENT])
+    start, beta = np.float64(entity.high[row, URGENT]), np.float64(entity.beta[row, URGENT])
     threshold = start + beta * np.log(max(tail.TAIL_SHARE / rate, 1.0))
-    return float(np.exp(log_page - threshold - float(entity.control[row]) - float(entity.gate[row])))
+    return np.float64(np.exp(log_page - threshold - np.float64(entity.control[row]) - np.float64(entity.gate[row])))
 
 
 @inline
 def tick_rate(entity: Entity, row: int, per_day: float) -> float:
     """Share of ticks that may pass the threshold."""
-    step_ms = float(entity.step_ms[row])
+    step_ms = np.float64(entity.step_ms[row])
     ticks_a_day = 86_400_000.0 / step_ms if step_ms > 0.0 else 1440.0
     return min(per_day / ticks_a_day / EPISODE_TICKS, tail.TAIL_SHARE)
 
@@ -201,7 +201,7 @@ def account(entity: Entity, row: int, pages: float, per_day: float) -> None:
     little, so that a bad week does not deafen the engine.
     """
     rate = EPISODE_TICKS * tick_rate(entity, row, per_day)
-    moved = float(entity.control[row]) + CONTROL_GAIN * (pages - rate)
+    moved = np.float64(entity.control[row]) + CONTROL_GAIN * (pages - rate)
     entity.control[row] = np.float32(min(max(moved, -0.5), 0.8))
 
 

@@ -103,7 +103,7 @@ def _dot(a: Array, b: Array) -> float:
     total = np.float32(0.0)
     for k in range(len(a)):
         total += a[k] * b[k]
-    return float(total)
+    return np.float64(total)
 
 
 @kernel
@@ -112,7 +112,7 @@ def _distance(a: Array, c: int, d: int, y: Array) -> float:
     total, head = 0.0, y[:d]
     for i in range(d):
         if y[i] != 0.0:
-            total += float(y[i]) * float(_dot(a[i * c : i * c + d], head))
+            total += np.float64(y[i]) * np.float64(_dot(a[i * c : i * c + d], head))
     return max(total, 0.0)
 
 
@@ -123,16 +123,16 @@ def _metric(v: Array, j: int, e: Array, x: Array, y: Array, damp: float, rate: f
     y[j] = np.float32(0.0)
     if v[HERE, j] == 0.0:
         return
-    news = float(v[NOVELTY, j])
-    r_e, s_e = _scaled(float(e[j]), news, float(v[SIGMA_E, j]), rate)
-    r_x, s_x = _scaled(float(x[j]), news, float(v[SIGMA_X, j]), rate)
-    smooth = float(v[SMOOTH, j]) + SMOOTHING * (float(e[j]) + news - float(v[SMOOTH, j]))
-    r_g, s_g = _scaled(smooth, 0.0, float(v[SIGMA_G, j]), rate)
-    signed = float(e[j]) / (float(v[SIGMA_E, j]) + FLOOR)
+    news = np.float64(v[NOVELTY, j])
+    r_e, s_e = _scaled(np.float64(e[j]), news, np.float64(v[SIGMA_E, j]), rate)
+    r_x, s_x = _scaled(np.float64(x[j]), news, np.float64(v[SIGMA_X, j]), rate)
+    smooth = np.float64(v[SMOOTH, j]) + SMOOTHING * (np.float64(e[j]) + news - np.float64(v[SMOOTH, j]))
+    r_g, s_g = _scaled(smooth, 0.0, np.float64(v[SIGMA_G, j]), rate)
+    signed = np.float64(e[j]) / (np.float64(v[SIGMA_E, j]) + FLOOR)
     y[j] = np.float32(min(max(signed, -SIGNED_MOST), SIGNED_MOST))
-    r_s = float(v[SEASONAL, j])
+    r_s = np.float64(v[SEASONAL, j])
     sums[PRESENT] += 1.0
-    if float(v[SIGMA_E, j]) > CONSTANT or r_e > 1.0:
+    if np.float64(v[SIGMA_E, j]) > CONSTANT or r_e > 1.0:
         sums[ACTIVE] += 1.0
         sums[SUM_E] += r_e * damp
         sums[SUM_X] += r_x * damp
@@ -168,7 +168,7 @@ def _learn(v: Array, covariance: Array, h: Array, c: int, d: int, back: int, pas
     """Move means and lag covariances, each pair at the rate of its younger metric; shift the history."""
     length, here = (back + 1) * c, v[HERE]
     for j in range(c):
-        rate = np.float32(max(RATE, 1.0 / (float(v[SEEN, j]) + 1.0)))
+        rate = np.float32(max(RATE, 1.0 / (np.float64(v[SEEN, j]) + 1.0)))
         rates[j] = v[HERE, j] * rate
         for k in range(1, back + 1):
             rates[k * c + j] = rate
@@ -284,7 +284,7 @@ def _invert(source: Array, stride: int, target: Array, c: int, d: int, nugget: f
     for _ in range(20):
         for i in range(d):
             for j in range(d):
-                a[i, j] = 0.5 * (float(source[i * stride + j]) + float(source[j * stride + i]))
+                a[i, j] = 0.5 * (np.float64(source[i * stride + j]) + np.float64(source[j * stride + i]))
                 b[i, j] = 0.0
             a[i, i] += nugget
             b[i, i] = 1.0

@@ -26,6 +26,8 @@ RATE = 2e-5
 #: Weight, in samples, of the prior variance, and its factory ratio: sd is about 3 typical steps.
 PRIOR_ROWS, PRIOR_RATIO = 600.0, 9.0
 CLIP, FAR, WINSOR = 6.0, 50.0, 50.0
+#: Samples after which a step can be bounded by experience, and what is nonsense before.
+YOUNG, NONSENSE = 8.0, 1e6
 #: A metric outside +-6 more often than this is bursty; its bursts are no news.
 RARE = 0.005
 
@@ -61,13 +63,13 @@ def scale(level: Level, row: int) -> float:
     count = level.count[row]
     if count < 2.0:
         return np.nan
-    prior = float(level.prior_rows[row])
-    own, wanted = level.var[row], float(level.prior_ratio[row]) * level.step[row]
+    prior = np.float64(level.prior_rows[row])
+    own, wanted = level.var[row], np.float64(level.prior_ratio[row]) * level.step[row]
     sd = np.sqrt((count * own + prior * wanted) / (count + prior))
     size = abs(level.mean[row])
     if sd < 1e-6 * (size + 1e-3):
-        return float(1e-3 * max(size, 0.01))
-    return float(sd)
+        return np.float64(1e-3 * max(size, 0.01))
+    return np.float64(sd)
 
 
 @inline
@@ -80,7 +82,7 @@ def score(level: Level, row: int, value: float, sd: float) -> tuple[float, float
     sign = 1.0 if q > 0 else -1.0
     count = level.count[row]
     reach = CLIP + (FAR - 6.0) * count / (count + 1440.0)
-    often = float(level.far[row]) / RARE
+    often = np.float64(level.far[row]) / RARE
     return sign * CLIP, sign * (min(size, reach) - CLIP) / (1.0 + often * often)
 
 
@@ -93,9 +95,11 @@ def learn(level: Level, row: int, value: float, sd: float) -> None:
         level.last[row] = value
         level.count[row] = 1.0
         return
+    if count < YOUNG and _is_nonsense(level, row, value):
+        return
     rate = max(RATE, 1.0 / (count + 1.0))
     off, step = value - level.mean[row], value - level.last[row]
-    if count >= 8.0:
+    if count >= YOUNG:
         off = min(max(off, -WINSOR * sd), WINSOR * sd)
         # 10 typical steps: one jump may not make all later distances look small. The floor lets a flat series wake up.
         bound = 10.0 * np.sqrt(level.step[row]) + 0.1 * sd
@@ -108,14 +112,28 @@ def learn(level: Level, row: int, value: float, sd: float) -> None:
     level.count[row] = min(count + 1.0, 1.0 / RATE)
     if not np.isnan(sd):
         is_far = 1.0 if abs(off) > CLIP * sd else 0.0
-        level.far[row] += max(RATE, 1.0 / (count + 100.0)) * (is_far - float(level.far[row]))
+        level.far[row] += max(RATE, 1.0 / (count + 100.0)) * (is_far - np.float64(level.far[row]))
+
+
+@inline
+def _is_nonsense(level: Level, row: int, value: float) -> bool:
+    """Before there is a scale that could bound a step: a value a million times larger than the one before, or back.
+
+    The large one is not learned; if it came first, the level begins again. A true jump costs one sample.
+    """
+    last = level.last[row]
+    if abs(value - last) <= NONSENSE * max(min(abs(value), abs(last)), 1e-3):
+        return False
+    if abs(value) < abs(last):
+        level.mean[row], level.var[row], level.step[row], level.count[row] = value, 0.0, 0.0, 1.0
+    level.last[row] = value
+    return True
 
 
 def relevel(level: Level, row: int, mean: float, sd: float) -> None:
-    """A deploy moved the series: take the mean it has now and the spread from before, and relearn within hours."""
+    """A deploy moved the series: take the mean that it has now, and the spread from before."""
     level.mean[row] = mean
     level.var[row] = sd * sd
-    level.count[row] = min(level.count[row], 500.0)
 
 
 def distil(level: Level, row: int) -> dict[str, float]:

@@ -49,36 +49,37 @@ COLUMNS = {
 @inline
 def arrived(presence: Presence, row: int, ts_ms: int) -> None:
     """Learn the gap before a sample. One gap moves the typical one by a bounded step: an outage does not stretch it."""
-    last, step = presence.last_ms[row], float(presence.step_ms[row])
+    last, step = presence.last_ms[row], np.float64(presence.step_ms[row])
     presence.last_ms[row] = ts_ms
     if last < 0:
         return
-    gap = float(ts_ms - last)
+    gap = np.float64(ts_ms - last)
     if step <= 0.0:
         presence.step_ms[row] = np.float32(gap)
     else:
-        rate = max(0.02, 1.0 / (float(presence.seen[row]) + 1.0))
+        rate = max(0.02, 1.0 / (np.float64(presence.seen[row]) + 1.0))
         presence.step_ms[row] = np.float32(step + rate * min(max(gap - step, -0.5 * step), 0.5 * step))
         steps = gap / step
-        presence.gap[row] = np.float32(max(steps, float(presence.gap[row]) * (1.0 - GAP_FORGET)))
-    presence.seen[row] = np.float32(min(float(presence.seen[row]) + 1.0, 1e6))
+        presence.gap[row] = np.float32(max(steps, np.float64(presence.gap[row]) * (1.0 - GAP_FORGET)))
+    presence.seen[row] = np.float32(min(np.float64(presence.seen[row]) + 1.0, 1e6))
 
 
 @inline
-def is_absent(presence: Presence, row: int, clock_ms: int) -> bool:
-    """Has the series stopped, by the shard's clock and against its own habits?"""
-    if presence.last_ms[row] < 0 or float(presence.seen[row]) < WARM:
+def is_absent(presence: Presence, row: int, clock_ms: int, resumed_ms: int) -> bool:
+    """Has the series stopped, by the shard's clock and its own habits? resumed_ms: end of the log's last hole."""
+    if presence.last_ms[row] < 0 or np.float64(presence.seen[row]) < WARM:
         return False
-    steps = max(STEPS, GAPS * float(presence.gap[row]))
-    return float(clock_ms - presence.last_ms[row]) > steps * float(presence.step_ms[row])
+    steps = max(STEPS, GAPS * np.float64(presence.gap[row]))
+    silent_ms = clock_ms - max(presence.last_ms[row], resumed_ms)
+    return bool(np.float64(silent_ms) > steps * np.float64(presence.step_ms[row]))
 
 
 @inline
 def moves(presence: Presence, row: int, is_equal: bool, count: float) -> bool:
     """Count equal values in a row; True at the sample at which the run becomes longer than any that is normal."""
-    most = float(presence.flat_most[row])
+    most = np.float64(presence.flat_most[row])
     if not is_equal:
-        presence.flat_most[row] = np.float32(max(float(presence.flat[row]), most * (1.0 - FLAT_FORGET)))
+        presence.flat_most[row] = np.float32(max(np.float64(presence.flat[row]), most * (1.0 - FLAT_FORGET)))
         presence.flat[row] = 0
         return False
     presence.flat[row] += 1

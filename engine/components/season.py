@@ -55,28 +55,33 @@ def slot_of(ts_ms: int, offset_ms: int) -> int:
 @inline
 def expected(season: Season, row: int, slot: int) -> float:
     """What z should be now."""
-    return float(season.level[row]) + float(season.profile[slot, row])
+    return np.float64(season.level[row]) + np.float64(season.profile[slot, row])
 
 
 @inline
 def relative(season: Season, row: int, residual: float) -> float:
     """|residual| in its own typical size, at most 50."""
-    return min(abs(residual) / (float(season.sigma[row]) + SIGMA_FLOOR), MOST)
+    return min(abs(residual) / (np.float64(season.sigma[row]) + SIGMA_FLOOR), MOST)
 
 
 @inline
-def learn(season: Season, row: int, slot: int, residual: float, step_ms: float) -> None:
-    """residual: z - expected, without novelty, so that learning is bounded by the clip of z."""
-    count = float(season.count[row])
+def learn(season: Season, row: int, slot: int, residual: float, step_ms: float, is_held: bool) -> None:
+    """residual: z - expected, without novelty, so that learning is bounded by the clip of z.
+
+    is_held: a change is suspected, so only the size of the residual is learned. Else a shift would be in the profile of
+    the slots that it fell into, and come back as a second one a day later.
+    """
+    count = np.float64(season.count[row])
     rate = max(LEVEL_RATE, 1.0 / (count + 1.0))
-    season.level[row] += np.float32(rate * residual)
-    visits = float(season.visits[slot, row])
-    per_slot = SLOT_MS / step_ms if step_ms > 0.0 else SLOT_SAMPLES
-    slow = PROFILE_RATE * min(1.0, SLOT_SAMPLES / per_slot)
-    season.profile[slot, row] += np.float32(max(slow, 1.0 / (visits + 1.0)) * residual * (1.0 - rate))
-    if season.visits[slot, row] < 255:
-        season.visits[slot, row] += 1
-    sigma = float(season.sigma[row])
+    if not is_held:
+        season.level[row] += np.float32(rate * residual)
+        visits = np.float64(season.visits[slot, row])
+        per_slot = SLOT_MS / step_ms if step_ms > 0.0 else SLOT_SAMPLES
+        slow = PROFILE_RATE * min(1.0, SLOT_SAMPLES / per_slot)
+        season.profile[slot, row] += np.float32(max(slow, 1.0 / (visits + 1.0)) * residual * (1.0 - rate))
+        if season.visits[slot, row] < 255:
+            season.visits[slot, row] += 1
+    sigma = np.float64(season.sigma[row])
     bounded = min(abs(residual), SIGMA_WINSOR * (sigma + SIGMA_FLOOR))
     weight = max(SIGMA_RATE, 1.0 / (count + 2.0))
     season.sigma[row] = np.float32(np.sqrt(sigma * sigma + weight * (bounded * bounded - sigma * sigma)))

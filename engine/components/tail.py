@@ -36,15 +36,15 @@ def bin_of(log_evidence: float) -> int:
 @kernel
 def add(counts: Array, unit: Array, mass: Array, index: int, log_evidence: float) -> None:
     """Count one entry. counts: float32 (n, BINS); unit: float32 (n,), its weight now; mass: float32 (n,), the sum."""
-    one = float(unit[index])
+    one: float = np.float64(unit[index])
     counts[index, bin_of(log_evidence)] += np.float32(one)
     mass[index] += np.float32(one)
     one = one * (1.0 + RATE)
     if one > 1e3:
         row, total = counts[index], 0.0
         for k in range(BINS):
-            row[k] = np.float32(float(row[k]) / one)
-            total += float(row[k])
+            row[k] = np.float32(np.float64(row[k]) / one)
+            total += np.float64(row[k])
         mass[index] = np.float32(total)
         one = 1.0
     unit[index] = np.float32(one)
@@ -56,25 +56,25 @@ def read(counts: Array, mass: Array, index: int, top: float) -> tuple[float, flo
 
     The mean excess is the one parameter of the exponential tail. NaN where the histogram is empty.
     """
-    total = float(mass[index])
+    total = np.float64(mass[index])
     if total <= 0.0:
         return np.nan, np.nan, np.nan, np.nan, THINNEST
     row, above, k = counts[index], 0.0, BINS
     while k > 0 and above < top * total:
         k -= 1
-        above += float(row[k])
+        above += np.float64(row[k])
     high = _place(row, k, above, top * total)
     while k > 0 and above < 0.05 * total:
         k -= 1
-        above += float(row[k])
+        above += np.float64(row[k])
     rare = _place(row, k, above, 0.05 * total)
     while k > 0 and above < 0.2 * total:
         k -= 1
-        above += float(row[k])
+        above += np.float64(row[k])
     upper = _place(row, k, above, 0.2 * total)
     while k > 0 and above < 0.5 * total:
         k -= 1
-        above += float(row[k])
+        above += np.float64(row[k])
     beta = SLOPE * (rare - upper) / np.log(4.0)
     return _place(row, k, above, 0.5 * total), upper, rare, high, min(max(beta, THINNEST), FATTEST)
 
@@ -82,7 +82,7 @@ def read(counts: Array, mass: Array, index: int, top: float) -> tuple[float, flo
 @kernel
 def _place(row: Array, k: int, above: float, wanted: float) -> float:
     """Where in bin k the mass above it reaches `wanted`, if all of the bin gives `above`."""
-    inside = (above - wanted) / max(float(row[k]), 1e-30)
+    inside = (above - wanted) / max(np.float64(row[k]), 1e-30)
     return LOW + WIDTH * (k + min(max(inside, 0.0), 1.0))
 
 
@@ -93,19 +93,19 @@ def severity(x: float, middle: float, upper: float, rare: float, high: float, be
     x: ln(evidence). Linear between the shares .5, .2, .05 and TAIL_SHARE, exponential beyond, capped at 12.
     """
     if x >= high:
-        return float(min(-np.log10(TAIL_SHARE) + (x - high) / (beta * np.log(10.0)), MOST))
+        return np.float64(min(-np.log10(TAIL_SHARE) + (x - high) / (beta * np.log(10.0)), MOST))
     if x >= rare:
         return _between(x, rare, high, -np.log10(0.05), -np.log10(TAIL_SHARE))
     if x >= upper:
         return _between(x, upper, rare, -np.log10(0.2), -np.log10(0.05))
     if x >= middle:
         return _between(x, middle, upper, -np.log10(0.5), -np.log10(0.2))
-    return float(-np.log10(0.5) * np.exp(x - middle))
+    return np.float64(-np.log10(0.5) * np.exp(x - middle))
 
 
 @kernel
 def _between(x: float, low: float, high: float, at_low: float, at_high: float) -> float:
-    return float(at_low + (at_high - at_low) * (x - low) / max(high - low, 1e-9))
+    return np.float64(at_low + (at_high - at_low) * (x - low) / max(high - low, 1e-9))
 
 
 def merge(counts: Array, weight: float) -> Array:

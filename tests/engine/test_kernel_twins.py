@@ -64,10 +64,6 @@ def test_compiled_equals_interpreted(metrics: int, twin: dict[str, np.ndarray]) 
             assert array.tobytes() == plain[name].tobytes(), name
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="numba's float(x) of a float32 stays float32, Python's is a double: kernels need np.float64(x) to be twins",
-)
 @pytest.mark.parametrize("metrics", list(WIDTHS))
 def test_without_inner_products_they_are_the_same_bits(metrics: int, twin: dict[str, np.ndarray]) -> None:
     compiled, plain = run(metrics), of_width(twin, metrics)

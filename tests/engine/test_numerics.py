@@ -109,7 +109,7 @@ def test_a_fleet_that_changes_its_step_pages_nobody() -> None:
     "slip_minutes",
     [
         -60,
-        pytest.param(60, marks=pytest.mark.xfail(strict=True, reason="the hole of test_presence.py: all are absent")),
+        pytest.param(60),
     ],
 )
 def test_a_clock_that_slips_by_an_hour_pages_nobody(slip_minutes: int) -> None:

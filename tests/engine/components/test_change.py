@@ -28,7 +28,7 @@ def delays(values: np.ndarray) -> list[tuple[int, float]]:
 
 
 @pytest.mark.parametrize("shift", [3.0, -3.0, 5.0, -5.0])
-def test_a_shift_is_told_within_an_hour_of_minutes(shift: float) -> None:
+def test_a_shift_is_told_within_hours_and_a_tall_one_within_one(shift: float) -> None:
     """Each one in the end; of those of 3 sd one in five may take two hours."""
     first = []
     for seed in range(5):

@@ -117,18 +117,14 @@ def test_one_prior_serves_many_shards(lender: State) -> None:
 def test_unit_and_level_of_the_target_do_not_matter(lender: State) -> None:
     """Powers of two keep the arithmetic exact; what is said in standard deviations is the same."""
     here, there = Town(seed=5, level=0.0), Town(seed=5, level=0.0, scale=1024.0)
-    plain, scaled = (
-        shard(town, prior=read_prior(lender)).process(log(values(town, DAY))) for town in (here, there)
-    )
+    plain, scaled = (shard(town, prior=read_prior(lender)).process(log(values(town, DAY))) for town in (here, there))
     np.testing.assert_allclose(scaled.ticks.severity, plain.ticks.severity, rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(scaled.expected / 1024.0, plain.expected, rtol=1e-3, atol=1e-3)
 
 
 def test_a_thousandfold_target_far_from_nought_behaves_alike(lender: State) -> None:
     here, there = Town(seed=5, level=50.0), Town(seed=5, level=50_005.0, scale=1000.0)
-    plain, scaled = (
-        shard(town, prior=read_prior(lender)).process(log(values(town, DAY))) for town in (here, there)
-    )
+    plain, scaled = (shard(town, prior=read_prior(lender)).process(log(values(town, DAY))) for town in (here, there))
     np.testing.assert_allclose(scaled.ticks.severity, plain.ticks.severity, rtol=0.02, atol=0.02)
 
 
