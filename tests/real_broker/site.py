@@ -4,9 +4,9 @@ Rule, as in tests/faults: nothing is compared with what the feeder thinks it has
 the topic with fresh shards, in one go, through the same codec, and compares states bit for bit, records by id and
 payload, and the ledger with the offsets.
 
-Not obvious: the oracle knows data only. An order of the tuner is a barrier whose offset depends on when it came, so
-whatever is judged here ran with the detector alone (`graft run --only detector`), which gets no orders. That orders are
-barriers that a crash cannot contradict is shown in tests/faults/test_control_crash.py.
+Not obvious: an order of the tuner is a barrier, and at which offset it was applied depends on when it came. Most tests
+therefore run the detector alone (`graft run --only detector`), whose state follows from the data. Where the tuner runs
+too, the oracle takes each order's offset from its experiment record (`applied`), and two such records must agree.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -207,6 +207,28 @@ class Site:
         return found
 
 
+class Applied(NamedTuple):
+    """An order, the offset from which it holds in its partition, and where it stood in the control topic."""
+
+    at: int
+    control_offset: int
+    order: dict[str, Any]
+
+
+def applied(site: Site) -> dict[int, list[Applied]]:
+    """The orders of each partition in the order of their application, as the experiments tell."""
+    orders: dict[str, tuple[int, dict[str, Any]]] = {}
+    for message in site.log(f"{site.topic}.control"):
+        order = orjson.loads(message.value() or b"")
+        orders.setdefault(order["id"], (message.offset() or 0, order))
+    found: dict[int, dict[str, Applied]] = {}
+    for one in site.told("experiments"):
+        this = Applied(one["applied_at"]["offset"], *orders[one["id"]])
+        before = found.setdefault(one["applied_at"]["partition"], {}).setdefault(one["id"], this)
+        assert this == before, f"two lives applied order {one['id']} at offsets {before.at} and {this.at}"
+    return {partition: sorted(every.values(), key=lambda one: one[:2]) for partition, every in found.items()}
+
+
 class Folded:
     """The log of a partition folded by a fresh shard: `shard`, and the `records` that must have left."""
 
@@ -227,6 +249,13 @@ class Folded:
             assert not dead, dead[:1]
             self.records += self.shard.process(batch).records
 
+    def obey(self, orders: Sequence[Applied], messages: Sequence[Message]) -> None:
+        """Fold these, with each order at its offset."""
+        for one in orders:
+            self.take([message for message in messages if self.shard.next_offset <= (message.offset() or 0) < one.at])
+            self.shard.apply(one.order, control_partition=0, next_offset=one.control_offset + 1)
+        self.take([message for message in messages if (message.offset() or 0) >= self.shard.next_offset])
+
     def lose(self, next_offset: int) -> None:
         """Records that retention took before they were read."""
         self.records += self.shard.mark_gap(self.shard.next_offset, next_offset)
@@ -235,13 +264,15 @@ class Folded:
 def judge(site: Site, *names: str, folded: dict[int, Folded] | None = None) -> Findings:
     """The oracle. names: of the workers. folded: by partition, when there is more to it than the topic still has."""
     wrong, unbalanced, expected = [], [], {}
-    states, ends = site.states(*names), site.ends()
+    states, ends, orders = site.states(*names), site.ends(), applied(site)
     assert set(states) == set(ends), f"states of partitions {set(states)}, of {set(ends)}"
     for partition, state in states.items():
         one = (folded or {}).get(partition)
         if one is None:
             one = Folded(site, partition)
-            one.take(site.log(site.topic, partition))
+            one.obey(orders.get(partition, []), site.log(site.topic, partition))
+            # Orders for others move the position in the control topic too; that is no part of the fold of the data.
+            one.shard.control_offsets = {int(k): v for k, v in state.manifest["control_offsets"].items()}
         expected.update({record.value["id"]: plain(record.value) for record in one.records})
         if not same(one.shard.export(), state):
             wrong.append(f"partition {partition}: wanted {one.shard.export().manifest}, found {state.manifest}")
@@ -264,6 +295,16 @@ def firings(site: Site) -> set[str]:
 def kill_9(pid: int) -> None:
     """A process that is not ours to wait for."""
     os.kill(pid, signal.SIGKILL)
+
+
+def children(pid: int) -> dict[str, int]:
+    """Process id of each part of `graft run`, by module; none for a part that is dead or not quite there."""
+    found = {}
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with suppress(OSError, ValueError):
+            command = Path(f"/proc/{child}/cmdline").read_text().split("\0")
+            found[command[command.index("-m") + 1]] = int(child)
+    return found
 
 
 def outages(*, hosts: int, first: int, every: int, last: int, minutes: int = 12) -> list[tuple[int, int, int]]:

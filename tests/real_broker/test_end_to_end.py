@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.real_broker.kafka import RealKafka
-from tests.real_broker.site import Process, Site, kill_9, until
+from tests.real_broker.site import Process, Site, children, kill_9, until
 
 pytestmark = [pytest.mark.real_broker, pytest.mark.slow]
 
@@ -64,15 +64,6 @@ def burning(manager: str) -> list[dict[str, Any]]:
     """What the Alertmanager holds as active for the ill host."""
     found = json.loads(get(f"{manager}/api/v2/alerts?active=true&filter=host%3D%22web-{ILL_HOST}%22")[1] or "[]")
     return list(found)
-
-
-def children(pid: int) -> dict[str, int]:
-    """Process id of each part of `graft run`, by module."""
-    found = {}
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        command = Path(f"/proc/{child}/cmdline").read_text().split("\0")
-        found[command[command.index("-m") + 1]] = int(child)
-    return found
 
 
 def graft_run(site: Site, manager: str, web: int) -> Process:

@@ -1,7 +1,7 @@
 """kill -9 of workers and of the broker on a real Kafka, at random moments under load: nothing of it can be seen after.
 
 The named crash points are tests/faults'; here the group, its static members, the log on disk and the client's own
-recovery are the real ones. Detector alone: see site.py.
+recovery are the real ones. How the oracle knows of orders: see site.py.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.real_broker.kafka import RealKafka
-from tests.real_broker.site import Process, Site, firings, judge, kill_9, outages, until
+from tests.real_broker.site import Process, Site, children, firings, judge, kill_9, outages, until
 
 pytestmark = [pytest.mark.real_broker, pytest.mark.slow]
 
@@ -71,6 +71,22 @@ def test_a_worker_stopped_under_load(kafka: RealKafka, site_on: Callable[..., Si
     assert_nothing_is_seen(site)
     told = [one["id"] for topic in ("alerts", "escalations", "drift") for one in site.told(topic)]
     assert len(told) == len(set(told))
+
+
+def test_both_processes_killed_with_the_tuner_at_work(kafka: RealKafka, site_on: Callable[..., Site]) -> None:
+    """The whole `graft run`: its drift is answered by orders, and the supervisor starts again what dies."""
+    site, rng = site_on(kafka, "whole"), random.Random(7)
+    graft = site.graft_run(more='[[sinks]]\nkind = "console"\n[web]\nlisten = "127.0.0.1:0"\n')
+    feeder = load(site, per_second=1_800)
+    for part in ("agents.detector", "agents.app", "agents.detector", "agents.app"):
+        until(site.held, "the detector holds its partitions")
+        pid = until(lambda: children(graft.popen.pid).get(part), f"{part} runs")  # noqa: B023
+        time.sleep(rng.uniform(1.0, 3.0))
+        kill_9(pid)
+        until(lambda: children(graft.popen.pid).get(part, pid) != pid, f"{part} runs again")  # noqa: B023
+    finish(site, graft, feeder)
+    assert_nothing_is_seen(site)
+    assert len(site.told("experiments")) >= 5, "a test without orders proves nothing"
 
 
 def test_a_broker_killed_under_load(fragile_kafka: RealKafka, site_on: Callable[..., Site]) -> None:
