@@ -25,9 +25,9 @@ from engine.kernel import inline
 #: Per step: half of a shift of 1.5 typical residuals, the smallest shift looked for (the usual k = shift / 2).
 ALLOWANCE, BOUND = 0.75, 4.0
 LIMIT, SHIFT = 30.0, 2.0
-#: A shift must last longer than the series' own waves, which are as long as its variance over its squared step; the
-#: larger the shift, the sooner it is told from a wave (the variance of a mean falls with its length).
-WAVES, SHORTEST, LONGEST = 45.0, 15.0, 280.0
+#: A shift must last longer than the series' own waves, which are as long as the variance of its residual over its
+#: squared step; the larger the shift, the sooner it is told from a wave (the variance of a mean falls with its length).
+WAVES, SHORTEST, LONGEST = 75.0, 15.0, 280.0
 #: Beyond this many sd a suspected change is kept out of the shape of the day; no day is that tall.
 TALL = 3.5
 AFTER_RATE = 0.15
@@ -137,7 +137,8 @@ def watch(change: Change, row: int, value: float, last: float, floor: float, ste
         return 0
     moved = change.after[row] - before
     size = SHIFT * sd / max(abs(moved), 1e-300)
-    if length < min(max(WAVES * sd * sd / max(step, 1e-300) * size * size, SHORTEST), LONGEST):
+    spread = sd * (np.float64(change.sigma[row]) + floor)
+    if length < min(max(WAVES * spread * spread / max(step, 1e-300) * size * size, SHORTEST), LONGEST):
         return 0
     if abs(moved) < SHIFT * sd or (moved > 0.0) != (up > down):
         return 0
