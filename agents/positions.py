@@ -77,7 +77,8 @@ class Positions:
     """Loads and saves the shards of one worker.
 
     restore: State -> shard. warn: takes one sentence for the operator. config_hash: of all that changes verdicts.
-    partitions: how many each input topic has now. counters: restores, partitions_raised.
+    partitions: how many each input topic has now. counters: restores, snapshots_refused, partitions_raised.
+    raised: topics of which that has been said.
     """
 
     store: Store
@@ -87,6 +88,7 @@ class Positions:
     key: bytes | None = None
     partitions: dict[str, int] = field(default_factory=dict)
     counters: Counter[str] = field(default_factory=Counter)
+    raised: set[str] = field(default_factory=set)
     clock: Callable[[], float] = time.monotonic
 
     def save(self, held: Held, log: LogName) -> None:
@@ -109,10 +111,10 @@ class Positions:
         held.saves += 1
         held.state_bytes = len(data)
 
-    def saved(self, held: Held) -> bytes:
-        """The bytes of the newest save of this life, as they lie on the disk."""
+    def saved(self, held: Held) -> bytes | None:
+        """The bytes of the newest save of this life, as they lie on the disk; None if somebody has taken them away."""
         found = (data for name, data in self.store.newest_first(*held.place) if _offset(name) == held.saved_offset)
-        return next(found)
+        return next(found, None)
 
     def load(self, place: Place, log: LogName, ends: LogEnds, remote: Sequence[Remote] = ()) -> Loaded | None:
         """The newest snapshot that is whole and belongs to this log; None when there is none.
@@ -176,9 +178,9 @@ class Positions:
 
     def _raised(self, topic: str, before: int) -> None:
         """Said once a topic and life; the next checkpoint remembers the new number."""
-        if self.counters[f"partitions_raised {topic}"]:
+        if topic in self.raised:
             return
-        self.counters[f"partitions_raised {topic}"] += 1
+        self.raised.add(topic)
         self.counters["partitions_raised"] += 1
         self.warn(
             f"Topic {topic} had {before} partitions and has {self.partitions[topic]} now. Writers that choose the "

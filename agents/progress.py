@@ -38,7 +38,8 @@ class ShardProgress(msgspec.Struct, frozen=True, kw_only=True):
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """One worker process. at_ms, started_ms: wall clock. ready: holds shards and repeats nothing of a former life.
 
-    counters: records, snapshots, gaps, gap_records, orders, client_errors of this life. sent: records by topic without
+    counters: records, snapshots, gaps, gap_records, orders, client_errors, uploads, uploads_failed, restores,
+    snapshots_refused, partitions_raised of this life. sent: records by topic without
     prefix. dead: dead letters by reason. waiting: records not acknowledged yet.
     """
 

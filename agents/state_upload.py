@@ -24,6 +24,7 @@ from agents import state_topic
 from agents.failpoint import failpoint
 from agents.held import Held, Place
 from agents.state_topic import GENERATION, Manifest, key_of
+from engine.errors import GraftError
 
 #: Pieces that the broker has not acknowledged: enough to keep a connection busy, and all that the memory holds.
 UNDER_WAY = 2
@@ -56,7 +57,7 @@ class Uploader:
     producer: Any
     topic: str
     home: Callable[[Place], int]
-    read: Callable[[Held], bytes]
+    read: Callable[[Held], bytes | None]
     interval_s: float
     max_bytes: int
     warn: Callable[[str], None]
@@ -100,8 +101,16 @@ class Uploader:
         return held.uploaded_saves != held.saves and self.clock() - held.uploaded_at_s >= wait_s
 
     def _begin(self, held: Held) -> None:
-        data = self.read(held)
         held.uploaded_at_s = self.clock()
+        try:
+            data = self.read(held)
+        except GraftError as error:
+            self.counters["uploads_failed"] += 1
+            self.warn(f"The state of {held.place} is not uploaded: {error}")
+            return
+        if data is None:
+            held.uploaded_saves = held.saves
+            return
         if len(data) > self.max_bytes:
             self._leave_out(held, len(data))
             return

@@ -83,6 +83,16 @@ def test_the_consumer_protocol_drops_what_it_refuses() -> None:
     Consumer({**built, "log_level": 2}).close()
 
 
+def test_each_kind_of_client_gets_what_it_understands() -> None:
+    """librdkafka warns of each other property, in its own words and past the user's log format."""
+    given = {**HERE, "fetch.min.bytes": 10, "linger.ms": 7, "sasl.mechanism": "PLAIN"}
+    assert "linger.ms" not in consumer_config(given, group="g")
+    assert "fetch.min.bytes" not in producer_config(given)
+    assert not {"linger.ms", "fetch.min.bytes"} & set(admin_config(given))
+    for built in (consumer_config(given, group="g"), producer_config(given), admin_config(given)):
+        assert built["sasl.mechanism"] == "PLAIN"
+
+
 def test_no_broker_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"kafka\.bootstrap"):
         checked({})

@@ -93,6 +93,32 @@ def test_two_workers_share_and_one_is_killed(world: World, zygotes: tuple[Zygote
     assert judge(world).clean
 
 
+def test_two_workers_share_and_the_survivor_goes_on_from_the_state_topic(
+    world: World, zygotes: tuple[Zygote, Zygote]
+) -> None:
+    """As above, but with uploads: it does not begin at the beginning."""
+    world.feed(200)
+    options = {"until": "signal", "grouped": True, "properties": SHORT, "upload_interval_s": 0.001}
+    other = {**options, "state_dir": str(world.folder / "other")}
+    first = zygotes[0].start(world.job(**options))
+    until(lambda: sum(held(world.folder / "state").values()) == 200)
+    second = zygotes[1].start(world.job(**other))
+    until(lambda: len(held(world.folder / "state")) == 1 and len(held(world.folder / "other")) == 1)
+    until(lambda: len(world.log("graft.state")) > 0)
+    world.feed(100)
+    os.kill(first, signal.SIGKILL)
+    assert zygotes[0].end() == KILLED
+    until(lambda: sum(held(world.folder / "other").values()) == 300)
+    os.kill(second, signal.SIGTERM)
+    assert zygotes[1].end() == 0
+    (last,) = progress.read_all(world.folder / "other")
+    assert last.counters["restores"] == 2
+    assert last.counters["records"] < 200, "with neither it would have been 300"
+    (world.folder / "state").rename(world.folder / "first")
+    (world.folder / "other").rename(world.folder / "state")
+    assert judge(world).clean
+
+
 def test_what_cannot_be_delivered_stops_it(world: World) -> None:
     """A dead letter that the broker refuses is not skipped: exit status 3, and the next life sends it."""
     world.feed(20)

@@ -129,6 +129,7 @@ def test_environment_wins_and_says_so(write) -> None:
         ("[[inputs]]\ntopic = 'graft.alerts'", "Graft writes itself"),
         ("[state]\nsnapshot_interval_s = '3'", "state.snapshot_interval_s: expected float, got str"),
         ("[state]\nsnapshot_interval_s = -1", "state.snapshot_interval_s is -1"),
+        ("[state]\nupload_interval_s = -1", "state.upload_interval_s is -1"),
         ("[state]\nkey = 'canary'", "state.key: a secret must not be written here"),
         ("[kafka]\nproperties = { 'sasl.password' = 'canary' }", "sasl.password written out"),
         ("[kafka]\nproperties = { 'group.id' = 'x' }", "set kafka.group instead"),
