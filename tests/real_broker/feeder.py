@@ -25,7 +25,8 @@ DELIVERY_S = 120
 class Job(NamedTuple):
     """Minutes [from_minute, until_minute) of the story that begins at start_ms.
 
-    ill: (host, first minute, minute after the last) of each outage. per_second: pace in records; 0: all at once.
+    ill: (host, first minute, minute after the last) of each outage. deploys: (host, minute) from which its levels are
+    others for good. per_second: pace in records; 0: all at once.
     """
 
     bootstrap: str
@@ -35,6 +36,7 @@ class Job(NamedTuple):
     from_minute: int = 0
     hosts: int = 6
     ill: tuple[tuple[int, int, int], ...] = ()
+    deploys: tuple[tuple[int, int], ...] = ()
     per_second: int = 0
 
 
@@ -47,8 +49,9 @@ def lines(job: Job, host: int, minute: int) -> Iterator[str]:
     noise = random.Random(f"{host}/{minute}").gauss
     day = math.sin(2 * math.pi * minute / 1440 + host)
     trouble = is_ill(job, host, minute)
+    moved = sum(who == host and minute >= at for who, at in job.deploys)
     user, system = 30 + 10 * day + noise(0, 2) + 60 * trouble, 8 + 2 * day + noise(0, 0.7) + 25 * trouble
-    used, wait = 55 + 4 * day + noise(0, 1) + 30 * trouble, 3 + noise(0, 0.4) + 40 * trouble
+    used, wait = 55 + 4 * day + noise(0, 1) + 30 * trouble + 12 * moved, 3 + noise(0, 0.4) + 40 * trouble + 3 * moved
     ns = (job.start_ms + minute * 60_000 + host * 100) * 1_000_000
     yield f"cpu,cpu=cpu-total,host=web-{host} usage_system={system:.4f},usage_user={user:.4f} {ns}"
     yield f"mem,host=web-{host} used_percent={used:.4f} {ns}"

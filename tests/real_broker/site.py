@@ -102,14 +102,14 @@ class Site:
 
     # What a user does.
 
-    def toml(self, name: str = FIRST, *, more: str = "", snapshot_interval_s: float = 0.5) -> Path:
+    def toml(self, name: str = FIRST, *, more: str = "") -> Path:
         """The configuration of one worker. more: further tables."""
         path = self.folder / f"{name}.toml"
         path.write_text(
             f'environment = "eu"\n[kafka]\nbootstrap = "{self.kafka.bootstrap}"\ngroup = "{self.topic}"\n'
             '[kafka.properties]\n"session.timeout.ms" = 6000\n"heartbeat.interval.ms" = 500\n'
             f'[[inputs]]\ntopic = "{self.topic}"\n[topics]\nprefix = "{self.topic}."\n'
-            f'[state]\ndir = "{self.state(name)}"\nsnapshot_interval_s = {snapshot_interval_s}\n{more}'
+            f'[state]\ndir = "{self.state(name)}"\nsnapshot_interval_s = 0.5\nupload_interval_s = 1\n{more}'
         )
         return path
 
@@ -124,6 +124,11 @@ class Site:
         """`graft run`, as a user starts it."""
         command = [sys.executable, "-m", "agents.cli", "run", "-c", str(self.toml(name, more=more)), *arguments]
         return self.start(command, name)
+
+    def label(self, series: str, answer: str) -> Process:
+        """A person's answer, from the shell. The configuration must be there, and the worker must know the series."""
+        config, about = str(self.folder / f"{FIRST}.toml"), ["--series", series, "--answer", answer, "--by", "test"]
+        return self.start([sys.executable, "-m", "agents.cli", "label", "-c", config, *about], "label")
 
     def feed(self, *, until_minute: int, **job: Any) -> Process:
         """The feeder as a process of its own; see feeder.Job."""

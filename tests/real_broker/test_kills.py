@@ -7,11 +7,13 @@ recovery are the real ones. How the oracle knows of orders: see site.py.
 from __future__ import annotations
 
 import random
+import shutil
 import time
 from collections.abc import Callable
 
 import pytest
 
+from agents import progress
 from tests.real_broker.kafka import RealKafka
 from tests.real_broker.site import Process, Site, children, firings, judge, kill_9, outages, until
 
@@ -19,12 +21,14 @@ pytestmark = [pytest.mark.real_broker, pytest.mark.slow]
 
 HOSTS, MINUTES = 8, 1_700
 ILL = outages(hosts=HOSTS, first=700, every=60, last=MINUTES - 60)
+DEPLOYS = [(host, 730 + 100 * host) for host in range(HOSTS)]
 
 
 def load(site: Site, *, per_second: int) -> Process:
-    """Some 40,000 records, with an outage an hour."""
+    """Some 40,000 records, with an outage an hour, and a deploy now and then."""
     start_ms = int(time.time() * 1000) - MINUTES * 60_000
-    return site.feed(until_minute=MINUTES, start_ms=start_ms, hosts=HOSTS, ill=ILL, per_second=per_second)
+    story = {"start_ms": start_ms, "hosts": HOSTS, "ill": ILL, "deploys": DEPLOYS}
+    return site.feed(until_minute=MINUTES, per_second=per_second, **story)
 
 
 def finish(site: Site, worker: Process, feeder: Process) -> None:
@@ -73,20 +77,42 @@ def test_a_worker_stopped_under_load(kafka: RealKafka, site_on: Callable[..., Si
     assert len(told) == len(set(told))
 
 
-def test_both_processes_killed_with_the_tuner_at_work(kafka: RealKafka, site_on: Callable[..., Site]) -> None:
-    """The whole `graft run`: its drift is answered by orders, and the supervisor starts again what dies."""
+def test_a_worker_killed_and_its_disk_lost(kafka: RealKafka, site_on: Callable[..., Site]) -> None:
+    """The next one has an empty state directory and goes on from the state topic, not from the beginning."""
+    site = site_on(kafka, "diskless")
+    feeder = load(site, per_second=3_000)
+    worker = site.detector()
+    until(lambda: (life := site.lives()) and life.counters.get("uploads", 0) >= 4, "states lie on the state topic")
+    worker.kill()
+    shutil.rmtree(site.state())
+    worker = site.detector()
+    restored = until(site.held, "the worker holds its partitions")
+    assert min(restored.values()) > 0
+    finish(site, worker, feeder)
+    (life,) = progress.read_all(site.state())
+    assert life.counters["restores"] == site.partitions
+    assert life.counters["records"] < sum(high for _, high in site.ends().values())
+    assert_nothing_is_seen(site)
+
+
+def test_both_processes_killed_with_orders_under_way(kafka: RealKafka, site_on: Callable[..., Site]) -> None:
+    """The whole `graft run`: people answer by `graft label`, and the supervisor starts again what dies meanwhile."""
     site, rng = site_on(kafka, "whole"), random.Random(7)
     graft = site.graft_run(more='[[sinks]]\nkind = "console"\n[web]\nlisten = "127.0.0.1:0"\n')
-    feeder = load(site, per_second=1_800)
-    for part in ("agents.detector", "agents.app", "agents.detector", "agents.app"):
-        until(site.held, "the detector holds its partitions")
+    feeder = load(site, per_second=1_500)
+    parts = ("agents.detector", "agents.app", "agents.detector", "agents.app")
+    for host, part in enumerate(parts):
+        until(lambda: sum(site.held().values()) > 2_000, "the detector reads")
         pid = until(lambda: children(graft.popen.pid).get(part), f"{part} runs")  # noqa: B023
-        time.sleep(rng.uniform(1.0, 3.0))
+        time.sleep(rng.uniform(0.5, 1.5))
+        answer = site.label(f'mem.used_percent{{host="web-{host}"}}', ("false_alarm", "incident")[host % 2])
+        assert answer.end() == 0, answer.said
+        time.sleep(rng.uniform(0.0, 1.0))
         kill_9(pid)
         until(lambda: children(graft.popen.pid).get(part, pid) != pid, f"{part} runs again")  # noqa: B023
+    until(lambda: len({one["id"] for one in site.told("experiments")}) >= len(parts), "all orders are applied")
     finish(site, graft, feeder)
     assert_nothing_is_seen(site)
-    assert len(site.told("experiments")) >= 5, "a test without orders proves nothing"
 
 
 def test_a_broker_killed_under_load(fragile_kafka: RealKafka, site_on: Callable[..., Site]) -> None:

@@ -1,7 +1,7 @@
 """Two workers in one group on a real Kafka: one joins under load and leaves again, and the whole is as if one had read.
 
 Detector alone: see site.py. Each worker has a state directory of its own, as on two machines; who takes a partition
-over without a snapshot of it folds it from the beginning and says what was said before, under the same ids.
+over goes on from the state topic, and says what was said since that state once more, under the same ids.
 """
 
 from __future__ import annotations
