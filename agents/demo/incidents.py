@@ -51,7 +51,7 @@ def _at(day: int, hour: int, minute: int = 0) -> int:
 
 SCRIPT = (
     Incident(SPIKE, "web-05", "net.recv_mbit", _at(2, 10, 30), _at(2, 10, 36), 10, "traffic jumps for six minutes"),
-    Incident(DEPLOY, "web-03", "mem.used_percent", _at(3, 14), _at(3, 20), 0, "a deploy needs more memory, for good"),
+    Incident(DEPLOY, "web-03", "mem.used_percent", _at(3, 14), _at(3, 24), 0, "a deploy needs more memory, for good"),
     Incident(DIP, "svc-04", "workers_busy", _at(4, 0) + QUIET_FROM, _at(4, 0) + QUIET_UNTIL, 30, "no nightly pause"),
     Incident(OUTAGE, "db-01", None, _at(4, 10), _at(4, 10, 12), 15, "the database stalls: 20 series at once"),
     Incident(WOBBLE, "svc-07", "latency_ms", _at(4, 15), _at(4, 23), 30, "latency sways a little, slowly: arguable"),
@@ -61,6 +61,8 @@ SCRIPT = (
 #: So much slower than the rest event time runs around an incident, from so long before its start to so long after:
 #: there is more to see then, and an order or an answer takes wall time, which at full speed would be hours.
 SLOW, BEFORE_MIN, AFTER_MIN = 12.0, 5, 90
+#: A drift is told after an hour or so, and its order has to come round by way of the tuner.
+DEPLOY_MIN = 300
 
 
 def schedule(minutes: int, script: tuple[Incident, ...] = SCRIPT) -> Floats:
@@ -72,6 +74,8 @@ def schedule(minutes: int, script: tuple[Incident, ...] = SCRIPT) -> Floats:
     weight = np.ones(minutes)
     for one in script:
         end = max(one.start_min, one.end_min if one.kind == WOBBLE else 0) + AFTER_MIN
+        if one.kind == DEPLOY:
+            end = one.start_min + DEPLOY_MIN
         weight[max(0, one.start_min - BEFORE_MIN) : end] = SLOW
     passed = np.concatenate([[0.0], np.cumsum(weight)])
     return np.asarray(passed[:-1] / passed[-1])

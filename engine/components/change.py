@@ -130,12 +130,13 @@ def watch(change: Change, row: int, value: float, last: float, floor: float, ste
         return 0
     change.run[row] = run + side
     length = abs(run) + 1
-    if length >= MOST_RUN:
-        clear(change, row)
+    moved = change.after[row] - before
+    if length >= MOST_RUN and abs(moved) < SHIFT * sd:
+        # No rest: a true shift may come the next minute.
+        change.up[row], change.down[row], change.run[row] = 0.0, 0.0, 0
         return 0
     if not is_old or change.known[row] == 0 or max(up, down) < LIMIT:
         return 0
-    moved = change.after[row] - before
     size = SHIFT * sd / max(abs(moved), 1e-300)
     spread = sd * (np.float64(change.sigma[row]) + floor)
     if length < min(max(WAVES * spread * spread / max(step, 1e-300) * size * size, SHORTEST), LONGEST):
