@@ -182,9 +182,12 @@ def _state_topic(
     def consumer() -> Any:
         return Consumer({**reader, "enable.partition.eof": True}, logger=CLIENT_LOG)
 
+    # A piece that comes twice is the same piece, and the manifest waits for all of them: idempotence would only cost
+    # half a second at the first one, and a right on the cluster.
+    writer = {**producer_config(properties, insecure=insecure), "enable.idempotence": "false"}
     states = StateTopic(consumer, topic, partitions)
     uploads = Uploader(
-        producer=Producer(producer_config(properties, insecure=insecure), logger=CLIENT_LOG), topic=topic,
+        producer=Producer(writer, logger=CLIENT_LOG), topic=topic,
         home=states.home, read=positions.saved, interval_s=settings.state.upload_interval_s,
         max_bytes=KEPT_BY_EMBEDDED_BYTES if topic in ensured.opaque else MAX_BYTES, warn=warn, clock=time.monotonic,
         counters=positions.counters,
