@@ -53,7 +53,6 @@ class Prior:
             raise SnapshotError(f"the prior in this state lacks {error}; cut the source snapshot again") from error
         self._class = {name: k for k, name in enumerate(names)}
         self._pair = {(int(i), int(j)): at for at, (i, j) in enumerate(self._arrays["pairs"])}
-        self.seeded = 0
 
     @staticmethod
     def from_arrays(arrays: Mapping[str, Array]) -> Prior:
@@ -77,7 +76,6 @@ class Prior:
         if is_lent:
             self._seed_series(roster, row, k)
             self._seed_structure(roster, row, k)
-            self.seeded += 1
         if is_lent or self._share_of(roster, entity_row) > 0:
             self._seed_entity(roster, row, entity_row)
         return is_lent

@@ -16,7 +16,7 @@ import pytest
 
 from agents.demo.make_source import SOURCE_PATH, source_fleet
 from agents.demo.world import Fleet
-from engine.snapshot import unpack
+from engine.snapshot import read_json_column, unpack
 from engine.transfer import read_prior
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -29,7 +29,7 @@ def demo(folder: Path, *arguments: str) -> list[str]:
 def test_the_shipped_snapshot_lends_to_every_class_of_the_demo_and_names_nobody() -> None:
     state = unpack(SOURCE_PATH.read_bytes())
     assert state.manifest["kind"] == "source"
-    assert {name.split("{")[0] for name in Fleet.of().names()} <= set(read_prior(state).summary()["classes"])
+    assert {name.split("{")[0] for name in Fleet.of().names()} <= set(read_json_column(read_prior(state).arrays()["classes"]))
     data = SOURCE_PATH.read_bytes()
     assert not any(entity.name.encode() in data for entity in source_fleet().entities)
 
