@@ -99,7 +99,8 @@ class Event(StrEnum):
     REQUEUED = "requeued"
 
 
-#: Sent is for ever, so that a late answer of a timed-out attempt cannot undo it. Parked and folded can be put back by hand only.
+#: Sent is for ever, so that a late answer of a timed-out attempt cannot undo it. Parked and folded can be put back by
+#: hand only.
 #: A delivered answer wins over everything but sent: the tool has it.
 NEXT: dict[tuple[State, Event], State] = {
     (State.QUEUED, Event.DELIVERED): State.SENT,

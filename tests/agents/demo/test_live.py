@@ -29,7 +29,8 @@ def demo(folder: Path, *arguments: str) -> list[str]:
 def test_the_shipped_snapshot_lends_to_every_class_of_the_demo_and_names_nobody() -> None:
     state = unpack(SOURCE_PATH.read_bytes())
     assert state.manifest["kind"] == "source"
-    assert {name.split("{")[0] for name in Fleet.of().names()} <= set(read_json_column(read_prior(state).arrays()["classes"]))
+    lent = set(read_json_column(read_prior(state).arrays()["classes"]))
+    assert {name.split("{")[0] for name in Fleet.of().names()} <= lent
     data = SOURCE_PATH.read_bytes()
     assert not any(entity.name.encode() in data for entity in source_fleet().entities)
 
