@@ -135,6 +135,18 @@ def _signals_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def _threads() -> frozenset[str]:
+    """Threads of this process that run a mock cluster; none where that cannot be seen (not Linux)."""
+    found = set()
+    for task in Path("/proc/self/task").glob("*"):
+        try:
+            if (task / "comm").read_text().startswith("rdk:mock"):
+                found.add(task.name)
+        except OSError:
+            continue
+    return frozenset(found)
+
+
 class EmbeddedBroker:
     """A Kafka cluster in this process, on loopback, for `graft demo` and tests. It forgets: see the top of this file.
 
@@ -152,6 +164,7 @@ class EmbeddedBroker:
         self._handle: int | None = None
         self._cluster: int | None = None
         self._bootstrap = ""
+        self._threads: frozenset[str] = frozenset()
 
     @property
     def bootstrap(self) -> str:
@@ -174,8 +187,10 @@ class EmbeddedBroker:
             raise ConfigError("This embedded broker runs already; stop it first or make another one.")
         library = self._library = _load(library_path())
         self._handle = self._new_handle(library)
+        others = _threads()
         with _signals_blocked():
             self._cluster = library.rd_kafka_mock_cluster_new(self._handle, self._brokers)
+        self._threads = _threads() - others
         if not self._cluster:
             self.stop()
             raise OutsideError(f"librdkafka could not listen for {self._brokers} broker(s) on 127.0.0.1.")
@@ -207,11 +222,16 @@ class EmbeddedBroker:
         library, self._bootstrap = self._library, ""
         if library is None:
             return
-        if self._cluster:
+        if self._cluster and not self._has_died():
             library.rd_kafka_mock_cluster_destroy(self._cluster)
-        if self._handle:
+        # A handle whose cluster has freed itself would be freed through it once more; the process's end frees it too.
+        if self._handle and not self._has_died():
             library.rd_kafka_destroy(self._handle)
         self._cluster = self._handle = self._library = None
+
+    def _has_died(self) -> bool:
+        """Has the cluster's thread ended by itself? It then has freed the cluster; to do it again is a crash."""
+        return bool(self._cluster and self._threads) and not self._threads & _threads()
 
     def __enter__(self) -> Self:
         return self.start()

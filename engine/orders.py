@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: ln of the page threshold per answer: a false alarm makes its entity half as loud again, an incident a little louder.
 LOUDER, QUIETER, MOST = -0.15, 0.4, 2.0
+#: A re-tune is about the models as they were when the shift was seen; half a day later they are others.
+STALE_MS = 43_200_000
 #: No value on the wire is larger than LARGEST; a level that moves farther than FARTHEST sd is no deploy.
 LARGEST, FARTHEST = 1e15, 1e6
 
@@ -43,6 +45,10 @@ def apply_order(shard: Shard, order: Mapping[str, Any]) -> list[Record]:
         raise BadSample(
             "order", f"order {order.get('id')} is for {target.get('series') or target.get('entity')!r}, unknown here."
         )
+    at_ms = order.get("at_ms")
+    if kind == "retune" and isinstance(at_ms, int) and shard.clock_ms - at_ms > STALE_MS:
+        late_h = (shard.clock_ms - at_ms) / 3_600_000
+        raise BadSample("order", f"re-tune {order.get('id')} is about {late_h:.0f} h ago; after 12 h it is too old.")
     before = _look(shard, row, entity)
     act(shard, row, entity, dict(params))
     after = _look(shard, row, entity)

@@ -10,7 +10,7 @@ import pytest
 from engine.errors import BadSample
 from engine.shard import Shard
 from tests.engine.components.feed import assert_plain_json
-from tests.engine.logs import CONFIG, admit, cold, fleet_log
+from tests.engine.logs import CONFIG, START_MS, admit, cold, fleet_log
 
 SERIES = 'm0{host="h0"}'
 MOVED = {"shift": 2.5, "mean": 52.0, "sd": 4.0, "season_level": 0.25}
@@ -27,7 +27,7 @@ def order(kind: object = "retune", **changes: Any) -> dict[str, Any]:
         "params": dict(MOVED),
         "because": "a test",
         "follows": [],
-        "at_ms": 1,
+        "at_ms": START_MS,
     } | changes
 
 
@@ -140,3 +140,10 @@ def test_what_makes_no_sense_is_refused_and_changes_nothing(shard: Shard, bad: d
 def test_a_shift_out_of_all_proportion_is_refused(shard: Shard) -> None:
     with pytest.raises(BadSample):
         shard.apply(order(params={**MOVED, "shift": 1e300}), control_partition=0, next_offset=1)
+
+
+def test_a_re_tune_that_comes_half_a_day_late_is_refused(shard: Shard) -> None:
+    """A worker that reads a long history applies the orders of that history at its end."""
+    with pytest.raises(BadSample, match="too old"):
+        shard.apply(order(at_ms=shard.clock_ms - 12 * 3_600_000 - 1), control_partition=0, next_offset=1)
+    shard.apply(order(at_ms=shard.clock_ms - 12 * 3_600_000), control_partition=0, next_offset=2)
