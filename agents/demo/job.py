@@ -26,7 +26,8 @@ class Job:
 
     def join(self, timeout_s: float) -> None:
         """Wait for its end, so long at most."""
-        self._thread.join(timeout_s)
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
 
     def check(self) -> None:
         """OutsideError when it has failed."""

@@ -45,7 +45,8 @@ listen = "127.0.0.1:{port}"
 
 DRIFT = {
     "schema": "graft.drift/1", "id": "d1", "at_ms": 5, "environment": "prod", "entity": "host=a", "kind": "level",
-    "series": 'cpu{host="a"}', "before": {"level": 1.0}, "after": {"level": 3.0}, "evidence": {}, "because": "moved",
+    "series": 'cpu{host="a"}', "before": {"level": 1.0, "mean": 1.0, "sd": 0.5, "season_level": 0.0},
+    "after": {"level": 3.0}, "evidence": {}, "because": "moved",
     "follows": [{"topic": "metrics", "partition": 0, "offset": 7}],
 }  # fmt: skip
 ESCALATION = {
@@ -141,7 +142,7 @@ def test_the_whole_worker(place: Place, with_tool: Any, alert_record: Any) -> No
         orders = [orjson.loads(one.value()) for one in await asyncio.to_thread(place.read, "control", 2)]
         assert {order["kind"] for order in orders} == {"retune", "label"}
         by_kind = {order["kind"]: order for order in orders}
-        assert by_kind["retune"]["params"] == {"shift": 2.0}
+        assert by_kind["retune"]["params"] == {"shift": 2.0, "mean": 1.0, "sd": 0.5, "season_level": 0.0}
         assert by_kind["retune"]["follows"][-1] == {"topic": "graft.drift", "partition": 0, "offset": 1}
         assert by_kind["label"]["target"]["partition"] == 0
 
@@ -150,7 +151,7 @@ def test_the_whole_worker(place: Place, with_tool: Any, alert_record: Any) -> No
 
         letters = await asyncio.to_thread(place.read, "dlq", 4)
         reasons = {dict(one.headers())["graft.err.reason"]: one.value() for one in letters}
-        assert set(reasons) == {b"json", b"shape", b"field", b"unknown_escalation"}
+        assert set(reasons) == {b"json", b"shape", b"drift", b"unknown_escalation"}
         assert reasons[b"json"] == b"{"
 
         await until(lambda: place.get("/readyz")[0] == 200)

@@ -25,7 +25,8 @@ SERIES = 'cpu{host="a"}'
 FOLLOWS = [{"topic": "metrics", "partition": 3, "offset": 7}]
 DRIFT = {
     "schema": "graft.drift/1", "id": "d1", "at_ms": 5, "entity": "host=a", "series": SERIES, "kind": "level",
-    "before": {"level": 1.0}, "after": {"level": 3.0}, "because": "moved", "follows": FOLLOWS,
+    "before": {"level": 1.0, "mean": 1.0, "sd": 0.5, "season_level": 0.0},
+    "after": {"level": 3.0}, "because": "moved", "follows": FOLLOWS,
 }  # fmt: skip
 ESCALATION = {
     "schema": "graft.escalation/1", "id": "x", "escalation": "e1", "state": "opened", "at_ms": 5, "entity": "host=a",
@@ -157,8 +158,8 @@ def test_the_same_drift_in_another_life_gives_the_same_order_id() -> None:
     [
         (None, "tombstone"), (b"", "json"), (b"{", "json"), (b"[]", "shape"), (b"\xff", "json"), (b'{"a":NaN}', "json"),
         (b"[" * 5000, "json"), ({}, "schema"), ({"schema": "graft.drift/2"}, "schema"), ({"schema": 1}, "schema"),
-        ({"schema": "graft.drift/1", "kind": "level"}, "field"), ({**DRIFT, "series": "b", "before": None}, "field"),
-        ({**DRIFT, "series": "b", "follows": []}, "field"), ({**DRIFT, "at_ms": "x"}, "field"),
+        ({"schema": "graft.drift/1", "kind": "level"}, "drift"), ({**DRIFT, "series": "b", "before": None}, "drift"),
+        ({**DRIFT, "series": "b", "follows": []}, "drift"), ({**DRIFT, "at_ms": "x"}, "drift"),
         (b'"' + b"x" * 300_000 + b'"', "oversize"),
     ],
 )  # fmt: skip
@@ -220,7 +221,7 @@ def test_an_answer_that_comes_before_its_question_asks_the_topic() -> None:
     [
         ({"escalation": "nobody"}, "unknown_escalation"), ({"answer": "perhaps"}, "answer"), ({"answer": []}, "answer"),
         ({"escalation": ["e1"]}, "unknown_escalation"), ({"series": "other"}, "label"), ({"by": ""}, "label"),
-        ({"id": None}, "label"), ({"escalation": None, "series": SERIES}, "label"), ({"target": 5}, "field"),
+        ({"id": None}, "label"), ({"target": 5}, "label"),
     ],
 )  # fmt: skip
 def test_answers_that_do_not_count(label: dict[str, Any], reason: str) -> None:
