@@ -9,6 +9,7 @@ block packed, in order, so a state that was restored and one that grew in place 
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -74,7 +75,7 @@ class Roster:
         if row == len(self.rows.link.entity):
             self.rows = layout.grow_rows(self.rows, _longer(row))
         self.names.append(text)
-        self.classes.append(series.name)
+        self.classes.append(sys.intern(series.name))
         self._row[text] = row
         kind = series.kind
         if kind is Kind.UNKNOWN and not self.config.counters_from_shape:
@@ -269,5 +270,5 @@ class Roster:
 
 
 def _longer(rows: int) -> int:
-    """Room to grow to: a quarter more. Doubling would leave half of a large shard's memory unused."""
-    return rows + max(rows // 4, FIRST_ROWS)
+    """Room to grow to: an eighth more. Doubling would leave half of a large shard's memory unused."""
+    return rows + max(rows // 8, FIRST_ROWS)
