@@ -9,7 +9,6 @@ block packed, in order, so a state that was restored and one that grew in place 
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -47,6 +46,7 @@ class Roster:
         self.clock = np.zeros(layout.CLOCKS, np.int64)
         self.clock[[layout.CLOCK, layout.AHEAD_MS, layout.AHEAD_ROW]] = -1
         self._row: dict[str, int] = {}
+        self._class_names: dict[str, str] = {}
         self._placed = 0
         self._entity: dict[str, int] = {}
         self._factory = entity_component.factory()
@@ -75,7 +75,8 @@ class Roster:
         if row == len(self.rows.link.entity):
             self.rows = layout.grow_rows(self.rows, _longer(row))
         self.names.append(text)
-        self.classes.append(sys.intern(series.name))
+        # One text a class, not one a series.
+        self.classes.append(self._class_names.setdefault(series.name, series.name))
         self._row[text] = row
         kind = series.kind
         if kind is Kind.UNKNOWN and not self.config.counters_from_shape:
