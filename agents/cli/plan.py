@@ -22,7 +22,8 @@ example:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.description, parser.epilog = _DESCRIPTION, _EPILOG
-    parser.add_argument("snapshot", type=Path, metavar="SNAPSHOT", help="a source snapshot")
+    parser.add_argument("snapshot", type=Path, metavar="SNAPSHOT", nargs="?", help="a source snapshot")
+    parser.add_argument("--snapshot", dest="named", type=Path, metavar="SNAPSHOT", help="the same, by name")
     target = parser.add_mutually_exclusive_group(required=True)
     target.add_argument("--target", dest="state", type=Path, metavar="FILE", help="state of the target")
     target.add_argument("--target-dir", dest="from_dir", type=Path, metavar="DIR", help="state.dir of a worker")
@@ -35,10 +36,14 @@ def main(args: argparse.Namespace, out: Out) -> int:
     """Run it."""
     from agents import shardfile
     from agents.cli.snapshot import load_part
+    from engine.errors import ConfigError
     from engine.transfer import plan
 
     settings = settings_of(args)
-    source = shardfile.read(args.snapshot, key=settings.state.key)
+    path = args.snapshot or args.named
+    if path is None:
+        raise ConfigError("graft plan needs a source snapshot: graft plan SNAPSHOT --target STATE.")
+    source = shardfile.read(path, key=settings.state.key)
     made = plan(source, load_part(args, settings, out))
     told = made.to_dict()
     out.result(told)
