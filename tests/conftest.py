@@ -70,13 +70,13 @@ def embedded() -> Iterator[EmbeddedBroker]:
 
 
 @pytest.fixture(scope="session")
-def shared_embedded() -> Iterator[EmbeddedBroker]:
+def shared_embedded() -> EmbeddedBroker:
     """One broker for all tests that use topics and groups of their own names and break nothing.
 
     It ends with the process. After minutes of clients that come and go, some of them killed, librdkafka's tear-down of a
     mock cluster has been seen to crash, and a crash in the last line of a run would hide what the tests have said.
     """
-    yield EmbeddedBroker().start()
+    return EmbeddedBroker().start()
 
 
 @pytest.fixture
