@@ -73,8 +73,8 @@ def embedded() -> Iterator[EmbeddedBroker]:
 def shared_embedded() -> EmbeddedBroker:
     """One broker for all tests that use topics and groups of their own names and break nothing.
 
-    It ends with the process. After minutes of clients that come and go, some of them killed, librdkafka's tear-down of a
-    mock cluster has been seen to crash, and a crash in the last line of a run would hide what the tests have said.
+    It ends with the process. After minutes of clients that come and go, some of them killed, librdkafka's tear-down of
+    a mock cluster has been seen to crash, and a crash at the end of a run would hide what the tests have said.
     """
     return EmbeddedBroker().start()
 
