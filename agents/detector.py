@@ -6,8 +6,9 @@ agents/worker_loop.py, and what may be relied on after a crash agents/durability
     consume -> intake (by partition) -> Decoder -> Shard.process -> outputs -> checkpoint -> advisory commit
 
 Not obvious: there is one Python thread and no HTTP in this process, because a busy thread beside it costs four fifths
-of its speed; what it has to tell, it writes to a small file once a second (agents/progress.py). And whatever goes wrong
-in a way that is not foreseen ends the process: the next life folds on from the last snapshot as if nothing had been.
+of its speed; what it has to tell, it writes to a small file four times a second (agents/progress.py). And whatever
+goes wrong in a way that is not foreseen ends the process: the next life folds on from the last snapshot as if nothing
+had been.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Progress: a small file that the hot path writes once a second, and that everyone else reads.
+"""Progress: a small file that the hot path writes four times a second, and that everyone else reads.
 
 Owns the format. It is how /metrics, the probes and the supervisor know how the detector does, without a thread or a
 socket in the hot process (a busy Python thread beside it costs four fifths of its speed).

@@ -18,6 +18,8 @@ from agents.topics import Topics
 READ = ("alerts", "escalations", "drift", "experiments", "dlq")
 #: Records kept; a demo hears some hundred.
 MOST_RECORDS = 50_000
+#: Reasons of dead letters kept; there should be none.
+MOST_REASONS = 20
 
 SentAt = Callable[[str, int, int], float | None]
 
@@ -30,6 +32,8 @@ class Ears:
         stopping: threading.Event,
     ) -> None:  # fmt: skip
         self.dead_letters = 0
+        #: Why, of the first of them.
+        self.reasons: list[str] = []
         self._bootstrap, self._sent_s = bootstrap, sent_s
         self._on_record, self._stopping = on_record, stopping
         self._names = {getattr(Topics.of(prefix), name): name for name in READ}
@@ -52,21 +56,27 @@ class Ears:
             while not self._stopping.is_set():
                 for message in consumer.consume(500, 0.05):
                     if message.error() is None:
-                        self._hear(self._names[str(message.topic())], message.value())
+                        self._hear(self._names[str(message.topic())], message)
         finally:
             consumer.close()
 
-    def _hear(self, topic: str, value: bytes | None) -> None:
+    def _hear(self, topic: str, message: Any) -> None:
         import orjson
 
         if topic == "dlq":
-            self.dead_letters += 1
+            self._bury(message)
             return
-        record: dict[str, Any] = orjson.loads(value or b"{}")
+        record: dict[str, Any] = orjson.loads(message.value() or b"{}")
         one = Heard(topic, record, self._delay_s(record))
         if len(self._heard) < MOST_RECORDS:
             self._heard.append(one)
         self._on_record(one)
+
+    def _bury(self, message: Any) -> None:
+        self.dead_letters += 1
+        if len(self.reasons) < MOST_REASONS:
+            said = {name: value.decode(errors="replace") for name, value in message.headers() or ()}
+            self.reasons.append(": ".join(said.get(f"graft.err.{part}", "?") for part in ("stage", "reason", "detail")))
 
     def _delay_s(self, record: dict[str, Any]) -> float | None:
         follows = record.get("follows") or [{}]

@@ -3,7 +3,8 @@
 Owns the pace and the log of when each record was sent. Knows nothing of what is found.
 
 Not obvious: it waits when the readers fall behind, because the embedded broker keeps only 5 MiB a partition and what
-drops out of it would be a gap. Then event time runs slower; the story stays the same.
+drops out of it would be a gap; and it waits for an answer that is on its way, because a person's minute must not be
+hours of event time. Then event time runs slower; the story stays the same.
 """
 
 from __future__ import annotations
@@ -19,25 +20,23 @@ from agents.demo.broker import PARTITIONS, QUIET, Places
 from agents.demo.wire import messages
 from agents.demo.world import STEP_MS, TELEGRAF, Fleet, Floats
 
-#: Records that the slowest reader may be behind: two seconds of the fastest demo, half of what the broker keeps.
-MOST_BEHIND = 20_000
 WAIT_S = 0.02
 
 
 class Feeder:
     """minute: event minutes sent so far; samples, records: the same in those. Ends by itself, or by `stopping`.
 
-    schedule: when each minute is due, 0..1 of the story. behind(records sent): how far the slowest reader is behind.
+    schedule: when each minute is due, 0..1 of the story. is_held(records sent): wait now, somebody is not so far yet.
     """
 
     def __init__(
         self, fleet: Fleet, sent_values: Floats, *, places: Places, begin_ms: int, schedule: Floats,
-        behind: Callable[[int], int], stopping: threading.Event,
+        is_held: Callable[[int], bool], stopping: threading.Event,
     ) -> None:  # fmt: skip
         self.minute, self.samples, self.records = 0, 0, 0
         self._fleet, self._values, self._places = fleet, sent_values, places
         self._begin_ms, self._schedule, self._story_s = begin_ms, schedule, 60.0
-        self._behind, self._stopping = behind, stopping
+        self._is_held, self._stopping = is_held, stopping
         self._sent_s: dict[tuple[str, int], array[float]] = {
             (topic, partition): array("d") for topic in places.inputs for partition in range(PARTITIONS)
         }
@@ -66,7 +65,7 @@ class Feeder:
             if wait_s > 0.002:
                 time.sleep(min(wait_s, WAIT_S))
                 continue
-            while self._behind(self.records) > MOST_BEHIND and not self._stopping.is_set():
+            while self._is_held(self.records) and not self._stopping.is_set():
                 time.sleep(WAIT_S)
                 began_s += WAIT_S
             self._send_minute(producer)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from agents.demo.world import MINUTES_A_DAY, QUIET_FROM, QUIET_UNTIL, Entity, Fleet, Floats, generate, quiet_hour
 
@@ -65,18 +66,24 @@ SLOW, BEFORE_MIN, AFTER_MIN = 12.0, 5, 90
 DEPLOY_MIN = 300
 
 
+def in_slow_motion(minutes: int, script: tuple[Incident, ...] = SCRIPT) -> npt.NDArray[np.bool_]:
+    """For each minute, whether it is around an incident."""
+    slow = np.zeros(minutes, np.bool_)
+    for one in script:
+        end = max(one.start_min, one.end_min if one.kind == WOBBLE else 0) + AFTER_MIN
+        if one.kind == DEPLOY:
+            end = one.start_min + DEPLOY_MIN
+        slow[max(0, one.start_min - BEFORE_MIN) : end] = True
+    return slow
+
+
 def schedule(minutes: int, script: tuple[Incident, ...] = SCRIPT) -> Floats:
     """When each minute is due, in [0, 1): slow motion around the incidents.
 
     >>> float(schedule(100, ())[50])
     0.5
     """
-    weight = np.ones(minutes)
-    for one in script:
-        end = max(one.start_min, one.end_min if one.kind == WOBBLE else 0) + AFTER_MIN
-        if one.kind == DEPLOY:
-            end = one.start_min + DEPLOY_MIN
-        weight[max(0, one.start_min - BEFORE_MIN) : end] = SLOW
+    weight = np.where(in_slow_motion(minutes, script), SLOW, 1.0)
     passed = np.concatenate([[0.0], np.cumsum(weight)])
     return np.asarray(passed[:-1] / passed[-1])
 

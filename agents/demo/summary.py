@@ -45,6 +45,7 @@ def as_json(story: Story, score: Score, *, took_s: float, seed: int) -> dict[str
         "cold_false_pages": len(cold.false_pages),
         "records": story.feeder.records,
         "dead_letters": story.ears.dead_letters,
+        "dead_letter_reasons": story.ears.reasons,
         "lag_records": story.lag(),
         "seed": seed,
         "took_s": round(took_s, 1),

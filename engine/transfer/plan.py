@@ -68,9 +68,7 @@ class Plan:
             "refused": self.refused,
             "seeded": len(warm),
             "cold": len(self.entries) - len(warm),
-            "entries": [
-                {name: getattr(entry, name) for name in Entry.__dataclass_fields__} for entry in self.entries
-            ],
+            "entries": [{name: getattr(entry, name) for name in Entry.__dataclass_fields__} for entry in self.entries],
         }
 
     def table(self) -> list[list[str]]:
