@@ -71,7 +71,7 @@ def _state_dir(settings: Settings) -> str:
 def _seed(settings: Settings) -> str:
     if settings.seed.snapshot is None:
         return "none, new series start cold"
-    from agents import shardfile
+    from agents.recovery import shardfile
 
     state = shardfile.read(Path(settings.seed.snapshot), key=settings.state.key)
     kind = state.manifest.get("kind")

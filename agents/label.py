@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from agents import shardfile
+from agents.recovery import shardfile
 from agents.settings import Settings, engine_config, kafka_properties
 from engine.errors import BadSample, ConfigError, OutsideError
 from engine.series import stable_id
@@ -134,7 +134,7 @@ def apply_to_file(label: Mapping[str, Any], path: Path, settings: Settings) -> l
 
 def apply_to_folder(label: Mapping[str, Any], folder: Path, settings: Settings) -> list[Applied]:
     """Apply the label to the newest checkpoints of a worker that is not running."""
-    from agents.store import StateStore
+    from agents.recovery.store import StateStore
     from engine.snapshot import pack
 
     key = shardfile.key_bytes(settings.state.key)

@@ -27,7 +27,7 @@ from engine.errors import ConfigError
 log = logging.getLogger(__name__)
 
 #: Process -> module. The worker starts last and is stopped first: it only reads what the detector writes.
-PARTS = {"detector": "agents.detector", "worker": "agents.app"}
+PARTS = {"detector": "agents.detector", "worker": "agents.flows.app"}
 #: A child that is told to stop has this long; the detector needs a flush and a checkpoint, a second or two.
 STOP_S = 20.0
 FINDINGS, USAGE, OUTSIDE, DEFECT = 1, 2, 3, 70

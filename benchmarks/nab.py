@@ -1,7 +1,7 @@
 """What Graft finds in the Numenta benchmark's recordings: `python -m benchmarks.nab [--data DIR] [--json]`.
 
 Owns the count: how many labelled windows hold the start of an alert, and how many alerts start outside of all windows.
-The recordings are replayed by `agents.replay`, as `graft replay` does it: files as they are, one configuration,
+The recordings are replayed by `agents.offline.replay`, as `graft replay` does it: files as they are, one configuration,
 nothing known beforehand, verdicts from earlier rows only. This is not NAB's own score.
 
 Beside it, an exponentially weighted mean and deviation (`ewma_z`), with the one threshold for all files of a folder
@@ -72,7 +72,7 @@ def time_ms(text: str) -> int:
 
 def graft_starts(files: Sequence[Path]) -> dict[str, list[int]]:
     """Start of each alert, by entity (the file's stem), from a replay of the files."""
-    from agents import replay
+    from agents.offline import replay
     from agents.settings import Settings
 
     starts: dict[str, list[int]] = defaultdict(list)

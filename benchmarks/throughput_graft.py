@@ -24,8 +24,8 @@ from benchmarks.throughput_load import STEP_MS
 from benchmarks.throughput_profile import Stopwatch, attach, entity_ns_per_tick, report
 
 if TYPE_CHECKING:
+    from agents.detector.loop import Loop
     from agents.settings import Settings
-    from agents.worker_loop import Loop
 
 PREFIX = "graft-bench."
 CHECKPOINT_EVERY_S = 30.0
@@ -151,7 +151,7 @@ class Clock:
 
 def measure(job: Job) -> dict[str, Any]:
     """Run a detector over the whole topic."""
-    from agents.detector import run_detector
+    from agents.detector.process import run_detector
 
     watch = Stopwatch() if job.profile else None
     if watch:

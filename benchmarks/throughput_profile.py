@@ -50,11 +50,11 @@ class Stopwatch:
 
 def stages() -> list[tuple[Any, str, str]]:
     """(owner, name, stage) of everything that is timed."""
-    from agents import intake
-    from agents.assignment import Assignment
     from agents.codecs import decoder
-    from agents.outputs import Outputs
-    from agents.worker_loop import Loop
+    from agents.detector import intake
+    from agents.detector.assignment import Assignment
+    from agents.detector.loop import Loop
+    from agents.recovery.outputs import Outputs
     from engine.shard import Shard
 
     return [

@@ -48,6 +48,28 @@ LAYERS = (
 )
 _MIDDLE = LAYERS.index(None)
 
+#: The floor of the shell: modules at its root that know only each other.
+FLOOR = {
+    "__init__", "clients", "configfile", "embedded", "failpoint", "instance", "log", "progress", "secret", "supervisor",
+    "topics",
+}  # fmt: skip
+#: Its other parts (packages, and modules at the root), each with those it may know beside the floor. A part names only
+#: parts that stand before it, so imports point one way; the two processes, detector and flows, do not know each other.
+PARTS: dict[str, set[str]] = {
+    "sinks": set(),
+    "settings": {"sinks"},
+    "codecs": set(),
+    "recovery": set(),
+    "detector": {"settings", "codecs", "recovery"},
+    "notify": {"sinks"},
+    "web": {"notify"},
+    "flows": {"settings", "sinks", "recovery", "notify", "web"},
+    "offline": {"settings", "codecs", "recovery"},
+    "label": {"settings", "recovery"},
+    "checks": {"settings", "sinks", "recovery"},
+    "cli": {"settings", "sinks", "codecs", "recovery", "detector", "offline", "label", "checks"},
+}
+
 NO_PICKLE = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 #: Functions that hide a pickle or ask the world.
 FORBIDDEN_CALLS = {
@@ -163,6 +185,26 @@ def test_layers_of_the_engine_point_down() -> None:
         if found.top == "engine" and layer_of(found.module) > layer_of(module_of(path))
     ]
     assert broken == []
+
+
+def part_of(module: str) -> str:
+    """Part of the shell that `agents.x.y` belongs to; the demo is one of the commands."""
+    name = module.split(".")[1] if "." in module else "__init__"
+    return "cli" if name == "demo" else name
+
+
+def test_parts_of_the_shell_point_down() -> None:
+    for index, (part, known) in enumerate(PARTS.items()):
+        assert known <= set(list(PARTS)[:index]), f"{part} looks up"
+    broken = [
+        f"{found.where} imports {found.module}"
+        for path in sources("agents")
+        for own in (part_of(module_of(path)),)
+        for found in imports_of(path)
+        if found.top == "agents" and part_of(found.module) not in FLOOR | {own} | PARTS.get(own, set())
+    ]
+    assert broken == []
+    assert {part_of(module_of(path)) for path in sources("agents")} == FLOOR | set(PARTS)
 
 
 def test_no_module_imports_itself_in_a_circle() -> None:

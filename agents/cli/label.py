@@ -55,7 +55,7 @@ def main(args: argparse.Namespace, out: Out) -> int:
     import time
 
     from agents import label
-    from agents.files import moment_ms
+    from agents.offline.files import moment_ms
 
     settings = settings_of(args)
     since_ms = moment_ms(args.since) if args.since else None

@@ -34,8 +34,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace, out: Out) -> int:
     """Run it."""
-    from agents import shardfile
     from agents.cli.snapshot import load_part
+    from agents.recovery import shardfile
     from engine.errors import ConfigError
     from engine.transfer import plan
 

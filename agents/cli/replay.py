@@ -58,7 +58,7 @@ def main(args: argparse.Namespace, out: Out) -> int:
     """Run it."""
     import time
 
-    from agents.replay import Options, run
+    from agents.offline.replay import Options, run
 
     options = Options(
         inputs=args.inputs,

@@ -67,7 +67,7 @@ def main(args: argparse.Namespace, out: Out) -> int:
 
 
 def _create(args: argparse.Namespace, settings: Settings, out: Out) -> int:
-    from agents import shardfile
+    from agents.recovery import shardfile
     from engine.transfer import distil
 
     state = load_part(args, settings, out)
@@ -81,7 +81,7 @@ def _create(args: argparse.Namespace, settings: Settings, out: Out) -> int:
 
 def load_part(args: argparse.Namespace, settings: Settings, out: Out) -> State:
     """The state that --from or --from-dir and --part name; of several, the one with the most series."""
-    from agents import shardfile
+    from agents.recovery import shardfile
     from engine.errors import ConfigError
 
     path = args.state or args.from_dir
@@ -100,7 +100,7 @@ def load_part(args: argparse.Namespace, settings: Settings, out: Out) -> State:
 
 
 def _show(args: argparse.Namespace, settings: Settings, out: Out) -> int:
-    from agents import shardfile
+    from agents.recovery import shardfile
     from engine.snapshot import describe
 
     state = shardfile.read(args.file, key=settings.state.key)
@@ -123,7 +123,7 @@ def _show(args: argparse.Namespace, settings: Settings, out: Out) -> int:
 
 
 def _diff(args: argparse.Namespace, settings: Settings, out: Out) -> int:
-    from agents import shardfile
+    from agents.recovery import shardfile
     from engine.snapshot import diff
 
     first, second = (shardfile.read(path, key=settings.state.key) for path in (args.first, args.second))
@@ -135,7 +135,7 @@ def _diff(args: argparse.Namespace, settings: Settings, out: Out) -> int:
 
 
 def _verify(args: argparse.Namespace, settings: Settings, out: Out) -> int:
-    from agents import shardfile
+    from agents.recovery import shardfile
     from engine.errors import GraftError
     from engine.snapshot import read_header
 

@@ -140,7 +140,7 @@ def _compile(one: Run) -> float:
 
     Before the children start: three processes that compile the same at once take three times as long.
     """
-    from agents.assembly import Parts
+    from agents.detector.assembly import Parts
     from agents.settings import Settings
 
     said = threading.Timer(COMPILING_S, one.line, ("  compiling the kernels, once for this machine (a minute) ...",))

@@ -19,8 +19,8 @@ from typing import Any
 
 import orjson
 
-from agents.delivery import Answer
 from agents.sinks.config import AlertmanagerSink
+from agents.sinks.delivery import Answer
 from agents.sinks.notice import (
     FIRING,
     Notice,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agents.delivery import Answer, Outcome
+from agents.sinks.delivery import Answer, Outcome
 from agents.sinks.notice import RESOLVED, Notice, Write, shown
 
 STYLES = {"critical": "bold red", "error": "red", "warning": "yellow"}

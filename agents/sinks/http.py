@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from agents.delivery import Answer, Outcome, classify
 from agents.secret import mask
+from agents.sinks.delivery import Answer, Outcome, classify
 from agents.sinks.guard import GuardedResolver, Lookup, RefusedError, check_host, system_lookup
 from agents.sinks.notice import Request, clipped
 

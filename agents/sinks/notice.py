@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
-from agents.delivery import Answer
 from agents.secret import Secret
+from agents.sinks.delivery import Answer
 
 FIRING, RESOLVED = "firing", "resolved"
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import orjson
 
-from agents.delivery import Answer
 from agents.sinks.config import PagerDutySink
+from agents.sinks.delivery import Answer
 from agents.sinks.notice import FIRING, Notice, Post, Request, clipped, first_link, number, rfc3339, shares
 
 SUMMARY_CAP, KEY_CAP, FIELD_CAP, EVENT_CAP_BYTES = 1024, 255, 1024, 512 * 1024

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from agents.delivery import Answer, Outcome
 from agents.secret import MASK, Secret, mask
 from agents.sinks.config import SinkConfig
+from agents.sinks.delivery import Answer, Outcome
 from agents.sinks.http import Client
 from agents.sinks.notice import FIRING, RESOLVED, Notice, Post, Request
 from agents.sinks.table import build

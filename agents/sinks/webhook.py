@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import orjson
 
-from agents.delivery import Answer
 from agents.secret import Secret
 from agents.sinks.config import WebhookSink, webhook_key
+from agents.sinks.delivery import Answer
 from agents.sinks.notice import Notice, Post, Request
 
 

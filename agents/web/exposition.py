@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, SummaryMetricFamily
 from prometheus_client.registry import Collector
 
-from agents.gate import Circuit
+from agents.notify.gate import Circuit
 from agents.progress import Progress
 from agents.web.standing import Standing
 

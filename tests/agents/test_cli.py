@@ -108,7 +108,7 @@ def test_a_defect_says_that_it_is_one(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("by zero")
 
-    monkeypatch.setattr("agents.replay.run", broken)
+    monkeypatch.setattr("agents.offline.replay.run", broken)
     assert run("replay", series, "--out", tmp_path / "out") == 70
     assert "defect of Graft: ZeroDivisionError: by zero" in capsys.readouterr().err
 

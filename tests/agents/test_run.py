@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from agents import progress, shardfile
+from agents import progress
 from agents.embedded import EmbeddedBroker
+from agents.recovery import shardfile
 from agents.topics import Topics
 
 #: A cold start compiles the models.

@@ -120,6 +120,6 @@ def test_the_parts_of_a_run() -> None:
     found = parts(config=Path("g.toml"), only=None, extra={"worker": ["--dry-run"]}, env={})
     assert [part.name for part in found] == ["detector", "worker"]
     assert found[0]._command[1:] == ["-m", "agents.detector", "-c", "g.toml"]
-    assert found[1]._command[1:] == ["-m", "agents.app", "-c", "g.toml", "--dry-run"]
+    assert found[1]._command[1:] == ["-m", "agents.flows.app", "-c", "g.toml", "--dry-run"]
     with pytest.raises(ConfigError, match="--only is 'both'"):
         parts(config=None, only="both", extra={}, env={})

@@ -64,7 +64,8 @@ REFUSED = {
     "escalation that is not open": label(escalation="gone", series=None),
     "empty": {},
 }
-#: Today these raise TypeError or ValueError, or become an order; agents/tuner.decided turns the first into BadSample.
+#: Today these raise TypeError or ValueError, or become an order; tuner.decided (agents/flows) turns the first into
+#: BadSample.
 LET_THROUGH = {
     "answer is a list": label([]),
     "answer is an object": label({}),

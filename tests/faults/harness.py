@@ -20,10 +20,10 @@ import numpy as np
 import orjson
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from agents.assembly import Parts
+from agents.detector.assembly import Parts
 from agents.embedded import EmbeddedBroker
-from agents.held import Place
-from agents.store import StateStore
+from agents.recovery.held import Place
+from agents.recovery.store import StateStore
 from engine.snapshot import State, unpack
 from tests.faults.plain_shard import PlainParts
 from tests.faults.zygote import Job, settings_of

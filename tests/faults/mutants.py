@@ -20,10 +20,10 @@ class Mutant(NamedTuple):
 def _commit_before_save() -> None:
     from confluent_kafka import TopicPartition
 
-    from agents.assignment import Assignment
-    from agents.durability import Durability
+    from agents.detector.assignment import Assignment
     from agents.failpoint import failpoint
-    from agents.held import Held
+    from agents.recovery.durability import Durability
+    from agents.recovery.held import Held
 
     def checkpoint(self: Durability, held: Held) -> bool:
         self.acknowledged(held)
@@ -53,7 +53,7 @@ def _commit_before_save() -> None:
 
 
 def _no_flush() -> None:
-    from agents.outputs import Outputs
+    from agents.recovery.outputs import Outputs
 
     def flushed(self: Any, timeout_s: float) -> bool:
         return True
@@ -93,7 +93,7 @@ def _learn_before_validate() -> None:
 
 
 def _largest_instead_of_error() -> None:
-    from agents import assembly
+    from agents.detector import assembly
 
     honest = assembly.consumer_config
 
@@ -104,8 +104,8 @@ def _largest_instead_of_error() -> None:
 
 
 def _apply_without_snapshot() -> None:
-    from agents.durability import Durability
-    from agents.held import Owed
+    from agents.recovery.durability import Durability
+    from agents.recovery.held import Owed
 
     def barrier(self: Any, held: Any, change: Any) -> bool:
         records = [Owed(*one) for one in change()]

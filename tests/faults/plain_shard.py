@@ -206,7 +206,7 @@ class PlainDecoder:
 
 
 class PlainParts:
-    """What agents.assembly.Parts is for the real shard."""
+    """What agents.detector.assembly.Parts is for the real shard."""
 
     def __init__(self, *, jitter: float = 0.0) -> None:
         self.jitter = jitter

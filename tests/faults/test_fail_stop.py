@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from agents import detector, progress
+from agents import progress
+from agents.detector import process as detector
 from agents.embedded import EmbeddedBroker
 from tests.faults.harness import OURS, ROOT, World, Zygote, judge
 from tests.faults.zygote import Panic
@@ -67,9 +68,9 @@ def test_a_signal_ends_the_warm_up_at_once(tmp_path: Path) -> None:
     """Compiling takes half a minute in which no Python runs; it is the kernel that ends the process."""
     path = tmp_path / "graft.toml"
     code = (
-        "import sys, time; from agents import detector; from agents.assembly import Parts\n"
+        "import sys, time; from agents.detector import process; from agents.detector.assembly import Parts\n"
         "Parts.warm_up = lambda self: (print('warming', flush=True), time.sleep(60))\n"
-        f"sys.exit(detector.main(['-c', {str(path)!r}]))"
+        f"sys.exit(process.main(['-c', {str(path)!r}]))"
     )
     with EmbeddedBroker({"metrics": 1, **{f"graft.{name}": 1 for name in OURS}}) as broker:
         state = tmp_path / "state"

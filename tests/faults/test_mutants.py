@@ -2,7 +2,7 @@
 
 Each mutant is named and described in mutants.py. The same lives with the real code are clean, so what is noticed is
 the mistake. (The sixth mutant of the fault table, a position outside the transaction, is the outbox's:
-tests/agents/test_outbox_faults.py.)
+tests/agents/notify/test_outbox_faults.py.)
 """
 
 from __future__ import annotations

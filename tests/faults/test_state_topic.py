@@ -16,8 +16,8 @@ from confluent_kafka import Consumer
 
 from agents import progress
 from agents.clients import consumer_config
-from agents.held import Place
-from agents.state_topic import GENERATION, Manifest, StateTopic, key_of
+from agents.recovery.held import Place
+from agents.recovery.state_topic import GENERATION, Manifest, StateTopic, key_of
 from engine.errors import SnapshotError
 from tests.faults.harness import KILLED, World, judge
 

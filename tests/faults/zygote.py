@@ -15,11 +15,13 @@ from typing import Any
 
 import msgspec
 
-from agents import assembly, failpoint, state_topic
+from agents import failpoint
 from agents import settings as config
-from agents.detector import Stop, run_detector
-from agents.held import Place
-from agents.worker_loop import Pace
+from agents.detector import assembly
+from agents.detector.loop import Pace
+from agents.detector.process import Stop, run_detector
+from agents.recovery import state_topic
+from agents.recovery.held import Place
 from engine.batch import Batch
 from tests.faults import mutants
 from tests.faults.plain_shard import PlainParts, PlainShard
@@ -140,7 +142,7 @@ def say(line: str) -> None:
 def main() -> None:
     """`{"job"}` a line: answers "pid N" at once and "status N" at its end."""
     if "--real" in sys.argv:
-        from agents.assembly import Parts
+        from agents.detector.assembly import Parts
 
         Parts(config.Settings()).warm_up()
     for line in sys.stdin:

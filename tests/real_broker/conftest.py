@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.assembly import Parts
+from agents.detector.assembly import Parts
 from agents.settings import Settings
 from tests.real_broker.kafka import RealKafka, absent_program
 from tests.real_broker.site import Site

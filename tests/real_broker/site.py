@@ -28,9 +28,9 @@ from confluent_kafka import Consumer, Message, TopicPartition
 
 from agents import progress
 from agents import settings as config
-from agents.assembly import Parts
-from agents.held import Place
-from agents.store import read_state, stored
+from agents.detector.assembly import Parts
+from agents.recovery.held import Place
+from agents.recovery.store import read_state, stored
 from agents.topics import ensure_topics, topic_plans
 from engine.snapshot import State
 from tests.faults.harness import Findings, compare, same

@@ -98,12 +98,12 @@ def test_an_outage_is_an_alert_and_its_end(site: Site, manager: str, free_ports:
     )  # fmt: skip
     assert f"web-{ILL_HOST}" in alert["annotations"]["contributors"]
 
-    killed = children(graft.popen.pid)["agents.app"]
+    killed = children(graft.popen.pid)["agents.flows.app"]
     kill_9(killed)
     assert site.feed(from_minute=last, until_minute=last + AFTER, **job).end() == 0
     until(lambda: not burning(manager), "the alert is resolved")
     until(lambda: get(f"{probes}/readyz")[0] == 200, "ready again after the worker was killed")
-    assert children(graft.popen.pid)["agents.app"] != killed
+    assert children(graft.popen.pid)["agents.flows.app"] != killed
     told = [one for one in site.told("alerts") if one["incident"] == labels["incident"]]
     began, ended = (round((one - job["start_ms"]) / 60_000) for one in (told[0]["started_ms"], told[-1]["ended_ms"]))
     assert first <= began < last < ended < last + AFTER, told

@@ -100,7 +100,7 @@ def test_both_processes_killed_with_orders_under_way(kafka: RealKafka, site_on: 
     site, rng = site_on(kafka, "whole"), random.Random(7)
     graft = site.graft_run(more='[[sinks]]\nkind = "console"\n[web]\nlisten = "127.0.0.1:0"\n')
     feeder = load(site, per_second=1_500)
-    parts = ("agents.detector", "agents.app", "agents.detector", "agents.app")
+    parts = ("agents.detector", "agents.flows.app", "agents.detector", "agents.flows.app")
     for host, part in enumerate(parts):
         until(lambda: sum(site.held().values()) > 2_000, "the detector reads")
         pid = until(lambda: children(graft.popen.pid).get(part), f"{part} runs")  # noqa: B023

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agents.delivery import Outcome
+from agents.sinks.delivery import Outcome
 from agents.sinks.guard import GuardedResolver, RefusedError, refusal
 from agents.sinks.http import Client
 from agents.sinks.notice import Request

@@ -7,8 +7,8 @@ from typing import Any
 
 from aiohttp import web
 
-from agents.delivery import Outcome
 from agents.secret import Secret
+from agents.sinks.delivery import Outcome
 from agents.sinks.http import ANSWER_CAP_BYTES, DETAIL_CAP, Client
 from agents.sinks.notice import Request
 

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.delivery import Answer, Outcome
 from agents.secret import Secret
 from agents.sinks import alertmanager, console, pagerduty, webhook
 from agents.sinks.config import AlertmanagerSink, PagerDutySink, WebhookSink
+from agents.sinks.delivery import Answer, Outcome
 from agents.sinks.notice import FIRING, RESOLVED, Notice, rfc3339
 
 PAYLOADS = Path(__file__).parent / "payloads"

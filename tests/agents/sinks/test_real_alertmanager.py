@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from agents.delivery import Outcome
 from agents.sinks.config import AlertmanagerSink
+from agents.sinks.delivery import Outcome
 from agents.sinks.http import Client
 from agents.sinks.notice import FIRING, RESOLVED, Notice
 from agents.sinks.table import build
