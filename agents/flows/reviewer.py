@@ -15,8 +15,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from agents.came import Came, parsed
 from agents.flows.review_desk import Desk
-from agents.flows.thin import Came, Out, Told, key_of, parsed
+from agents.flows.thin import Out, Told, key_of
 from agents.flows.tuner import decided, with_cause
 from engine.errors import BadSample, OutsideError
 

@@ -20,8 +20,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-import orjson
-
+from agents.came import Came
 from agents.recovery import dead_letter
 from agents.recovery.held import Place
 from agents.recovery.outputs import Outputs
@@ -29,8 +28,6 @@ from engine.errors import BadSample
 
 log = logging.getLogger(__name__)
 
-#: The largest record that a thin flow takes; the outbox and the dead-letter topic count on it.
-RECORD_CAP_BYTES = 256 * 1024
 FLUSH_S = 1.0
 
 
@@ -40,22 +37,6 @@ class Told(NamedTuple):
     topic: str
     key: str
     value: dict[str, Any]
-
-
-class Came(NamedTuple):
-    """A record that came, with its place."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp_ms: int
-    key: bytes | None
-    value: bytes | None
-
-    @property
-    def follows(self) -> dict[str, Any]:
-        """The place as records name it."""
-        return {"topic": self.topic, "partition": self.partition, "offset": self.offset}
 
 
 class Event(Protocol):
@@ -116,7 +97,7 @@ class Flow:
         """Handle events until cancelled."""
         async for event in events:
             try:
-                await self._handle(came_of(event.message))
+                await self._handle(Came.of_faust(event.message))
             except Exception as error:
                 log.exception("The %s cannot go on", self._stage)
                 self._fail(error)
@@ -133,35 +114,6 @@ class Flow:
                 "The %s refused %s[%d]@%d: %s", self._stage, came.topic, came.partition, came.offset, error.detail
             )
             await asyncio.to_thread(self._out.refuse, came, stage=self._stage, reason=error.reason, detail=error.detail)
-
-
-def came_of(message: Any) -> Came:
-    """From a Faust message; its `value` is the bytes as they came."""
-    timestamp_ms = int((message.timestamp or 0) * 1000)
-    return Came(message.topic, message.partition, message.offset, timestamp_ms, message.key, message.value)
-
-
-def parsed(came: Came, *, schema: str) -> dict[str, Any]:
-    """The record as an object of that schema's major version. BadSample says what is wrong.
-
-    >>> parsed(Came("t", 0, 0, 0, None, b'{"schema":"graft.drift/1"}'), schema="graft.drift/1")
-    {'schema': 'graft.drift/1'}
-    """
-    if came.value is None:
-        raise BadSample("tombstone", "the record has no value")
-    if len(came.value) > RECORD_CAP_BYTES:
-        raise BadSample("oversize", f"the record has {len(came.value)} bytes; at most {RECORD_CAP_BYTES}")
-    try:
-        value = orjson.loads(came.value)
-    except orjson.JSONDecodeError as error:
-        raise BadSample("json", f"the record is not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise BadSample("shape", f"the record is a {type(value).__name__}; wanted an object")
-    found = value.get("schema")
-    # A minor version (graft.drift/1.3) only adds fields.
-    if not isinstance(found, str) or found.split(".")[:2] != schema.split(".")[:2]:
-        raise BadSample("schema", f"schema is {str(found)[:80]!r}; wanted {schema}")
-    return value
 
 
 def key_of(order: Mapping[str, Any]) -> str:

@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
-from agents.flows.thin import Came, Out, Told, key_of, parsed
+from agents.came import Came, parsed
+from agents.flows.thin import Out, Told, key_of
 from engine.errors import BadSample
 
 SCHEMA = "graft.drift/1"

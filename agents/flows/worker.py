@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agents import instance, progress
+from agents.came import Came
 from agents.clients import consumer_config, producer_config
 from agents.flows.faust_app import Flows, Reads
 from agents.flows.flow_watch import watch
 from agents.flows.review_desk import Desk
 from agents.flows.reviewer import Reviewer, TopicHistory
-from agents.flows.thin import Came, Flow, Out
+from agents.flows.thin import Flow, Out
 from agents.flows.tuner import Tuner
-from agents.notify.alert_reader import Refusal
 from agents.notify.notifier import Notifier, Plan
 from agents.recovery.outputs import Outputs
 from agents.secret import mask
@@ -34,6 +34,7 @@ from agents.sinks.probe import masked_url
 from agents.topics import Topics
 from agents.web.server import Server
 from agents.web.standing import FlowStanding, SinkStanding, Standing
+from engine.errors import BadSample
 
 if TYPE_CHECKING:
     from agents.settings import Settings
@@ -162,9 +163,8 @@ class Worker:
         # The reader takes whole assignments: at a few alerts a minute nothing is gained by keeping some.
         return Consumer({**config, "partition.assignment.strategy": "range"}, logger=logging.getLogger("agents.kafka"))
 
-    def _refuse(self, refusal: Refusal) -> None:
-        came = Came(refusal.topic, refusal.partition, refusal.offset, refusal.timestamp_ms, refusal.key, refusal.value)
-        self._out.refuse(came, stage="notifier", reason=refusal.reason, detail=refusal.detail)
+    def _refuse(self, came: Came, error: BadSample) -> None:
+        self._out.refuse(came, stage="notifier", reason=error.reason, detail=error.detail)
 
     # What the HTTP side shows.
 

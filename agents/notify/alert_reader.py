@@ -22,8 +22,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
+from agents.came import Came
 from agents.notify.alert_record import parse
 from agents.notify.outbox import QUEUED_CAP, Incoming, Outbox, Taken
 from engine.errors import BadSample, OutsideError
@@ -39,19 +40,6 @@ DISK_WAIT_S = 5.0
 BEGINNING = -2
 
 
-class Refusal(NamedTuple):
-    """A record that is no alert, for the dead-letter topic."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp_ms: int
-    key: bytes | None
-    value: bytes | None
-    reason: str
-    detail: str
-
-
 class Hooks(Protocol):
     """What the reader tells: partitions are ours to tell now; new rows are in the outbox; a record was no alert.
 
@@ -60,7 +48,7 @@ class Hooks(Protocol):
 
     def owned(self) -> None: ...
     def taken_in(self, taken: Taken) -> None: ...
-    def refused(self, refusal: Refusal) -> None: ...
+    def refused(self, came: Came, error: BadSample) -> None: ...
 
 
 class Reader:
@@ -133,15 +121,12 @@ class Reader:
         self._hooks.taken_in(taken)
 
     def _parsed(self, message: Any) -> Incoming | None:
-        place = (message.topic(), message.partition(), message.offset())
+        came = Came.of_client(message)
         try:
-            return Incoming(*place, parse(message.value()))
+            return Incoming(came.topic, came.partition, came.offset, parse(came))
         except BadSample as error:
             self.counters["refused"] += 1
-            timestamp_ms = message.timestamp()[1]
-            self._hooks.refused(
-                Refusal(*place, timestamp_ms, message.key(), message.value(), error.reason, error.detail)
-            )
+            self._hooks.refused(came, error)
             return None
 
     def _rewind(self, messages: Sequence[Any]) -> None:

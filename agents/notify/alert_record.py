@@ -9,45 +9,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
+from agents.came import Came, parsed
 from agents.sinks.notice import FIRING, RESOLVED
 from engine.errors import BadSample
 
-SCHEMA = "graft.alert/"
-MAJOR = "1"
+SCHEMA = "graft.alert/1"
 #: PagerDuty's limit for the key of an incident; ours are 32 long.
 KEY_CAP = 255
-#: What a record may weigh; the outbox is bounded by this times the rows it holds.
-RECORD_CAP_BYTES = 256 * 1024
 
 
-def parse(data: bytes | None) -> Mapping[str, Any]:
+def parse(came: Came) -> Mapping[str, Any]:
     """The record. BadSample names what is wrong with it.
 
-    >>> parse(b'{"schema":"graft.alert/1","id":"a","incident":"i","state":"firing","started_ms":1}')["id"]
+    >>> data = b'{"schema":"graft.alert/1","id":"a","incident":"i","state":"firing","started_ms":1}'
+    >>> parse(Came("t", 0, 0, 0, None, data))["id"]
     'a'
     """
-    if data is None:
-        raise BadSample("tombstone", "the record has no value; alerts are never deleted")
-    if len(data) > RECORD_CAP_BYTES:
-        raise BadSample("oversize", f"the record has {len(data)} bytes; at most {RECORD_CAP_BYTES}")
-    try:
-        record = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise BadSample("json", f"the record is not JSON: {error}") from None
-    if not isinstance(record, dict):
-        raise BadSample("shape", f"the record is a {type(record).__name__}; wanted an object")
-    _check(record)
-    return record
-
-
-def _check(record: Mapping[str, Any]) -> None:
-    schema = record.get("schema")
-    if not isinstance(schema, str) or not schema.startswith(SCHEMA):
-        raise BadSample("schema", f"schema is {_short(schema)}; wanted {SCHEMA}{MAJOR}")
-    if schema.removeprefix(SCHEMA).split(".")[0] != MAJOR:
-        raise BadSample("schema", f"schema is {_short(schema)}; this Graft reads {SCHEMA}{MAJOR}")
+    record = parsed(came, schema=SCHEMA)
     for name in ("id", "incident"):
         text = record.get(name)
         if not isinstance(text, str) or not 0 < len(text) <= KEY_CAP or not text.isprintable():
@@ -57,6 +35,7 @@ def _check(record: Mapping[str, Any]) -> None:
     _check_time(record, "started_ms", wanted=True)
     _check_time(record, "ended_ms", wanted=False)
     _check_time(record, "at_ms", wanted=False)
+    return record
 
 
 def _check_time(record: Mapping[str, Any], name: str, *, wanted: bool) -> None:

@@ -20,7 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from agents.notify.alert_reader import Reader, Refusal
+from agents.came import Came
+from agents.notify.alert_reader import Reader
 from agents.notify.courier import Courier, InThread, Terms
 from agents.notify.gate import Gate
 from agents.notify.outbox import Outbox, Taken
@@ -28,6 +29,7 @@ from agents.sinks.config import SinkConfig
 from agents.sinks.http import Client
 from agents.sinks.notice import Post, Write
 from agents.sinks.table import build
+from engine.errors import BadSample
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +49,7 @@ class Plan(NamedTuple):
     topic: str
     sinks: Sequence[SinkConfig]
     consumer: Callable[[], Any]
-    refuse: Callable[[Refusal], None]
+    refuse: Callable[[Came, BadSample], None]
     post: Post | None = None
     write: Write | None = None
 
@@ -147,8 +149,8 @@ class Notifier:
         if self._loop is not None and taken.new:
             self._loop.call_soon_threadsafe(self._wake)
 
-    def refused(self, refusal: Refusal) -> None:
-        self._plan.refuse(refusal)
+    def refused(self, came: Came, error: BadSample) -> None:
+        self._plan.refuse(came, error)
 
     # Parts.
 

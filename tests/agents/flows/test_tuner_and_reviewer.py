@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents.came import Came, parsed
 from agents.flows.review_desk import Desk
 from agents.flows.reviewer import Reviewer
-from agents.flows.thin import Came, Flow, Out, parsed
+from agents.flows.thin import Flow, Out
 from agents.flows.tuner import Tuner
 from agents.recovery.outputs import Outputs
 from engine.errors import BadSample, OutsideError

@@ -9,9 +9,10 @@ from typing import Any
 import orjson
 import pytest
 
+from agents.came import Came
 from agents.clients import consumer_config
 from agents.embedded import EmbeddedBroker
-from agents.notify.alert_reader import Reader, Refusal
+from agents.notify.alert_reader import Reader
 from agents.notify.alert_record import parse
 from agents.notify.outbox import Outbox, Taken
 from agents.sinks.delivery import Event
@@ -26,7 +27,7 @@ class Heard:
 
     def __init__(self) -> None:
         self.taken = Taken()
-        self.refusals: list[Refusal] = []
+        self.refusals: list[tuple[str, int, bytes | None]] = []
         self.owned_times = 0
 
     def owned(self) -> None:
@@ -35,8 +36,8 @@ class Heard:
     def taken_in(self, taken: Taken) -> None:
         self.taken = Taken(*(a + b for a, b in zip(self.taken, taken, strict=True)))
 
-    def refused(self, refusal: Refusal) -> None:
-        self.refusals.append(refusal)
+    def refused(self, came: Came, error: BadSample) -> None:
+        self.refusals.append((error.reason, came.offset, came.value))
 
 
 class Scene:
@@ -99,7 +100,7 @@ def tell_all(outbox: Outbox) -> list[str]:
 def test_goes_on_at_the_outbox_position(scene: Scene, alert_record: Any) -> None:
     scene.produce(alert_record(), b"nonsense", alert_record("resolved"))
     box = scene.read(scene.until_position(3))
-    assert [(one.reason, one.offset, one.value) for one in scene.heard.refusals] == [("json", 1, b"nonsense")]
+    assert scene.heard.refusals == [("json", 1, b"nonsense")]
     assert (scene.heard.taken.new, scene.heard.owned_times) == (2, 1)
     assert tell_all(box) == ["a1-firing", "a1-resolved"]
     box.close()
@@ -152,6 +153,10 @@ def test_a_topic_made_anew_is_read_from_its_beginning(tmp_path: Path, alert_reco
         box.close()
 
 
+def came(data: bytes | None) -> Came:
+    return Came(TOPIC, 0, 0, 0, None, data)
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
@@ -161,7 +166,7 @@ def test_a_topic_made_anew_is_read_from_its_beginning(tmp_path: Path, alert_reco
 )  # fmt: skip
 def test_what_is_no_alert(data: bytes | None, reason: str) -> None:
     with pytest.raises(BadSample) as caught:
-        parse(data)
+        parse(came(data))
     assert caught.value.reason == reason
 
 
@@ -174,7 +179,7 @@ def test_what_is_no_alert(data: bytes | None, reason: str) -> None:
     ],
 )  # fmt: skip
 def test_fields_that_are_used_are_checked(alert_record: Any, fields: dict[str, Any]) -> None:
-    parse(orjson.dumps(alert_record()))
-    parse(orjson.dumps(alert_record(schema="graft.alert/1.7", further="field")))
+    parse(came(orjson.dumps(alert_record())))
+    parse(came(orjson.dumps(alert_record(schema="graft.alert/1.7", further="field"))))
     with pytest.raises(BadSample):
-        parse(orjson.dumps(alert_record(**fields)))
+        parse(came(orjson.dumps(alert_record(**fields))))
