@@ -1,6 +1,6 @@
 """The detector: the hot path as a process of its own. `python -m agents.detector -c graft.toml`.
 
-Owns warming up, signals and exit status. How the parts are put together is assembly.py, what happens in a turn loop.py,
+Owns warming up and signals. How the parts are put together is assembly.py, what happens in a turn loop.py,
 and what may be relied on after a crash agents/recovery/durability.py.
 
     consume -> intake (by partition) -> Decoder -> Shard.process -> outputs -> checkpoint -> advisory commit
@@ -13,30 +13,21 @@ had been.
 
 from __future__ import annotations
 
-import argparse
 import gc
-import logging
-import os
 import signal
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from agents import settings as config
+from agents import child
 from agents.detector.assembly import Parts, assemble
 from agents.detector.loop import Loop, Pace
-from agents.log import setup
 from agents.recovery.held import Place
 from agents.recovery.positions import Start
-from engine.errors import ConfigError, GraftError
-
-log = logging.getLogger("agents.detector")
-
-#: Exit status by family of error: usage or configuration, the outside world, a defect of ours.
-USAGE, OUTSIDE, DEFECT = 2, 3, 70
+from agents.settings import Settings
+from engine.errors import ConfigError
 
 
 def run_detector(
-    settings: config.Settings,
+    settings: Settings,
     *,
     stop: Callable[[Loop], bool] = lambda _: False,
     partitions: Sequence[Place] | None = None,
@@ -90,26 +81,13 @@ def place_of(text: str) -> Place:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The process of `graft run`; exit status as in interface.md."""
-    parser = argparse.ArgumentParser(prog="python -m agents.detector", description="The hot path of graft run.")
-    parser.add_argument("-c", "--config", type=Path)
+    parser = child.parser("python -m agents.detector", "The hot path of `graft run`.")
     parser.add_argument("--partitions", help="topic:partition,... to read exactly these, without a group")
     parser.add_argument("--start", choices=("earliest", "latest"), default="earliest")
-    parser.add_argument("--log", choices=("auto", "text", "json"), default="auto", help="format of the logs")
     options = parser.parse_args(arguments)
-    as_json = {"text": False, "json": True}.get(options.log)
-    setup(json=as_json)
-    try:
-        found = config.load(options.config, env=os.environ)
-        setup(json=as_json, secrets=config.secrets_of(found))
+
+    def work(settings: Settings) -> None:
         places = [place_of(one) for one in options.partitions.split(",")] if options.partitions else None
-        run_detector(found, stop=Stop(), partitions=places, start=options.start)
-    except ConfigError as error:
-        log.error("%s", error)  # noqa: TRY400 - one sentence is the whole message
-        return USAGE
-    except GraftError as error:
-        log.error("%s", error)  # noqa: TRY400 - the same
-        return OUTSIDE
-    except BaseException:
-        log.exception("A defect of Graft. The process ends; the next start goes on from the last snapshot.")
-        return DEFECT
-    return 0
+        run_detector(settings, stop=Stop(), partitions=places, start=options.start)
+
+    return child.run(options, work)

@@ -1,16 +1,16 @@
 """The worker: `python -m agents.flows.app -c graft.toml [--dry-run]`, the second process of `graft run`.
 
-Owns the putting together of notifier, tuner, reviewer and HTTP side, their start, and their end. Everything that does
-the work is elsewhere: agents/notify/, tuner.py, reviewer.py, faust_app.py (all of Faust), agents/web/.
+Owns the start of its parts and their end. What the parts are is parts.py; everything that does the work is elsewhere:
+agents/notify/, tuner.py, reviewer.py, faust_app.py (all of Faust), agents/web/.
 
-Not obvious: whichever part fails ends the process, loudly and with a status that the supervisor reads: 2 means that
-the configuration cannot work, 3 that the world outside does not answer, 70 a defect. Nothing is restarted in here;
-a fresh process is the only state that is known. A stop that hangs is cut short by a watchdog.
+Not obvious: whichever part fails ends the process, loudly and with a status that the supervisor reads
+(agents/child.py). Nothing is restarted in here; a fresh process is the only state that is known. A stop that hangs is
+cut short by a watchdog, and one that comes before the parts run does not wait for them: threads that ask an absent
+broker cannot be told to stop.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import logging
@@ -19,74 +19,58 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import ConfigError, GraftError, OutsideError
+from agents import child
+from agents.supervisor import DEFECT
+from engine.errors import OutsideError
 
 if TYPE_CHECKING:
     from agents.settings import Settings
 
 log = logging.getLogger(__name__)
 
-DONE, USAGE, OUTSIDE, DEFECT = 0, 2, 3, 70
 #: A stop takes about a second; the supervisor kills after 20.
 STOP_S = 12.0
+#: The same before all parts run.
+EARLY_STOP_S = 0.5
 #: How long a broker that does not answer is waited for before the supervisor takes over with its own, longer, waits.
 BROKER_S = 60.0
 
 
-def run_app(settings: Settings, *, dry_run: bool = False) -> int:
-    """Run until SIGTERM or Ctrl-C; the exit status. Errors are told in one sentence."""
-    try:
-        asyncio.run(_until_signal(settings, dry_run=dry_run))
-        return DONE
-    except ConfigError as error:
-        log.error("%s", error)  # noqa: TRY400 - one sentence, no traceback
-        return USAGE
-    except OutsideError as error:
-        log.error("%s", error)  # noqa: TRY400
-        return OUTSIDE
-    except GraftError as error:
-        log.error("%s", error)  # noqa: TRY400
-        return DEFECT
-    except Exception:
-        log.exception("The worker cannot go on; this is a defect of Graft")
-        return DEFECT
-
-
-async def _until_signal(settings: Settings, *, dry_run: bool) -> None:
-    stop = asyncio.Event()
+async def until_signal(settings: Settings, *, dry_run: bool) -> None:
+    """Run until SIGTERM or Ctrl-C."""
+    stop, runs = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def told() -> None:
-        # Not cancelled: with a broker away, threads of the clients can outlive the loop and hold up the end.
         if not stop.is_set():
-            _deadline(DONE).start()
+            # Not cancelled: with a broker away, threads of the clients can outlive the loop and hold up the end.
+            (_deadline(STOP_S, _cut_short, 0) if runs.is_set() else _deadline(EARLY_STOP_S, os._exit, 0)).start()
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told)
-    await serve(settings, stop, dry_run=dry_run)
+    await serve(settings, stop, dry_run=dry_run, on_ready=lambda _: runs.set())
 
 
 async def serve(
     settings: Settings, stop: asyncio.Event, *, dry_run: bool = False, on_ready: Callable[[Any], None] | None = None
 ) -> None:
-    """Run all parts until `stop` is set. on_ready: told the worker's parts once they run (worker.py)."""
-    from agents.flows.worker import Worker
+    """Run all parts until `stop` is set. on_ready: told the parts once they run (parts.py)."""
+    from agents.flows.parts import Parts
 
     await asyncio.to_thread(wait_for_broker, settings)
-    worker = Worker(settings, dry_run=dry_run)
+    parts = Parts(settings, dry_run=dry_run)
     try:
-        await worker.start()
+        await parts.start()
         if on_ready is not None:
-            on_ready(worker)
-        await _first(stop.wait(), worker.failed())
+            on_ready(parts)
+        await _first(stop.wait(), parts.failed())
     finally:
         with _watchdog():
-            await worker.stop()
+            await parts.stop()
 
 
 async def _first(*parts: Any) -> None:
@@ -105,7 +89,7 @@ async def _first(*parts: Any) -> None:
 @contextlib.contextmanager
 def _watchdog() -> Any:
     """Whatever hangs while stopping, the process ends; nothing is lost by it."""
-    timer = _deadline(DEFECT)
+    timer = _deadline(STOP_S, _cut_short, DEFECT)
     timer.start()
     try:
         yield
@@ -113,8 +97,8 @@ def _watchdog() -> Any:
         timer.cancel()
 
 
-def _deadline(status: int) -> threading.Timer:
-    timer = threading.Timer(STOP_S, _cut_short, (status,))
+def _deadline(after_s: float, act: Callable[[int], None], status: int) -> threading.Timer:
+    timer = threading.Timer(after_s, act, (status,))
     timer.daemon = True
     return timer
 
@@ -152,35 +136,15 @@ def wait_for_broker(
             waited_s += 1.0
 
 
-def main(arguments: Sequence[str] | None = None, *, env: Mapping[str, str] = os.environ) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command line of the child process."""
-    parser = argparse.ArgumentParser(prog="python -m agents.flows.app", description="The worker of `graft run`.")
-    parser.add_argument("-c", "--config", type=Path, help="the TOML file; default: the environment alone")
+    parser = child.parser("python -m agents.flows.app", "The worker of `graft run`.")
     parser.add_argument("--dry-run", action="store_true", help="print what would be sent to incident tools")
-    parser.add_argument("--log", choices=("auto", "text", "json"), default="auto", help="format of the logs")
-    chosen = parser.parse_args(arguments)
-
-    from agents.log import setup
-    from agents.settings import load, secrets_of
-
-    try:
-        settings = load(chosen.config, env=env)
-    except ConfigError as error:
-        sys.stderr.write(f"{error}\n")
-        return USAGE
-    setup(json={"text": False, "json": True}.get(chosen.log), secrets=secrets_of(settings))
+    options = parser.parse_args(arguments)
     for chatty in ("faust", "mode", "aiokafka"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    return run_app(settings, dry_run=chosen.dry_run)
-
-
-def _end(status: int) -> None:
-    """End the process without waiting for threads of Kafka clients that wait for a broker; all is closed or durable."""
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    return child.run(options, lambda settings: asyncio.run(until_signal(settings, dry_run=options.dry_run)))
 
 
 if __name__ == "__main__":
-    _end(main())
+    child.program(main)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agents import progress
+from agents import child, progress
 from agents.detector import process as detector
 from agents.embedded import EmbeddedBroker
 from tests.faults.harness import OURS, ROOT, World, Zygote, judge
@@ -45,8 +45,8 @@ def test_whatever_is_unforeseen_is_a_defect(monkeypatch: pytest.MonkeyPatch, tmp
         raise Panic("index out of bounds")
 
     monkeypatch.setattr(detector, "run_detector", fails)
-    monkeypatch.setattr(detector, "setup", lambda **_: None)
-    assert detector.main(["-c", str(path)]) == detector.DEFECT == 70
+    monkeypatch.setattr(child, "setup", lambda **_: None)
+    assert detector.main(["-c", str(path)]) == 70
 
 
 def test_more_partitions_are_not_accepted_in_silence(zygote: Zygote, tmp_path: Path) -> None:

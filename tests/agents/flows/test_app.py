@@ -302,10 +302,37 @@ def test_no_broker_is_one_sentence_and_three(tmp_path: Path, free_port: int) -> 
         app.wait_for_broker(settings, most_s=0.1, sleep=lambda _: None)
 
 
-def test_a_configuration_that_cannot_work_is_two(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from agents.flows import app
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_before_the_broker_answers_does_not_wait_for_it(
+    tmp_path: Path, free_port: int, number: signal.Signals
+) -> None:
+    path = tmp_path / "graft.toml"
+    path.write_text(
+        CONFIG.format(bootstrap=f"127.0.0.1:{free_port}", group="g", folder=tmp_path, state="s", url="http://h", port=0)
+    )
+    command = [sys.executable, "-m", "agents.flows.app", "-c", str(path), "--log", "text"]
+    child = subprocess.Popen(command, cwd=ROOT, text=True, stderr=subprocess.PIPE)
+    try:
+        assert child.stderr is not None
+        for line in child.stderr:
+            if "refused" in line or "Waiting for the broker" in line:
+                break
+        began_s = time.monotonic()
+        child.send_signal(number)
+        said = child.stderr.read()
+        assert child.wait(20) == 0, said
+        assert time.monotonic() - began_s < 2
+        assert "cut short" not in said
+    finally:
+        child.kill()
+        child.communicate()
 
+
+def test_a_configuration_that_cannot_work_is_two(tmp_path: Path) -> None:
     path = tmp_path / "graft.toml"
     path.write_text("[kafka]\nbootstrap = 5\n")
-    assert app.main(["-c", str(path)], env={}) == 2
-    assert "Traceback" not in capsys.readouterr().err
+    command = [sys.executable, "-m", "agents.flows.app", "-c", str(path), "--log", "text"]
+    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=False)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert "bootstrap" in done.stderr

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from agents import instance, progress
 from agents.came import Came
-from agents.clients import consumer_config, producer_config
+from agents.clients import CLIENT_LOG, consumer_config, producer_config
 from agents.flows.faust_app import Flows, Reads
 from agents.flows.flow_watch import watch
 from agents.flows.review_desk import Desk
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class Worker:
+class Parts:
     """`await start()`, `await failed()`, `await stop()`."""
 
     def __init__(self, settings: Settings, *, dry_run: bool = False) -> None:
@@ -58,7 +58,7 @@ class Worker:
         # One name per worker that survives a restart: after a kill the group takes it back at once, not after the
         # session timeout. Two workers on one state directory have two.
         self._instance = instance.claim(self._folder / "notifier")
-        producer: Any = Producer(producer_config(self._properties, insecure=settings.kafka.insecure))
+        producer: Any = Producer(producer_config(self._properties, insecure=settings.kafka.insecure), logger=CLIENT_LOG)
         source = f"/graft/{settings.environment}/worker"
         self._out = Out(Outputs(producer, prefix=settings.topics.prefix, source=source), engine=self._version)
         self.tuner, self.reviewer, self.flows = self._thin_flows()
@@ -161,7 +161,7 @@ class Worker:
             insecure=self.settings.kafka.insecure,
         )
         # The reader takes whole assignments: at a few alerts a minute nothing is gained by keeping some.
-        return Consumer({**config, "partition.assignment.strategy": "range"}, logger=logging.getLogger("agents.kafka"))
+        return Consumer({**config, "partition.assignment.strategy": "range"}, logger=CLIENT_LOG)
 
     def _refuse(self, came: Came, error: BadSample) -> None:
         self._out.refuse(came, stage="notifier", reason=error.reason, detail=error.detail)
