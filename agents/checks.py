@@ -90,12 +90,17 @@ def _sinks(settings: Settings) -> str:
 
 
 def _kafka(settings: Settings, timeout_s: float) -> str:
+    from agents.clients import SILENT
     from agents.topics import partitions_of
 
     names = [one.topic for one in settings.inputs]
     ours = [settings.topics.prefix + name for name in OUR_TOPICS]
     found = partitions_of(
-        kafka_properties(settings), [*names, *ours], timeout_s=timeout_s, insecure=settings.kafka.insecure
+        kafka_properties(settings),
+        [*names, *ours],
+        timeout_s=timeout_s,
+        insecure=settings.kafka.insecure,
+        logger=SILENT,
     )
     absent = [name for name in names if name not in found]
     if absent:

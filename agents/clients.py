@@ -17,6 +17,25 @@ from engine.errors import ConfigError
 #: What librdkafka itself has to say, through the limits of agents/log.py; it comes out while something polls.
 CLIENT_LOG: Final = logging.getLogger("agents.kafka")
 
+
+def _at_most_a_warning(line: logging.LogRecord) -> bool:
+    if line.levelno > logging.WARNING:
+        line.levelno, line.levelname = logging.WARNING, "WARNING"
+    return True
+
+
+# To librdkafka each attempt that fails is an error; to us it is one when we give up, and then we say so ourselves.
+CLIENT_LOG.addFilter(_at_most_a_warning)
+
+
+class _Silent:
+    def log(self, *_: object) -> None:
+        """Nothing."""
+
+
+#: Swallows librdkafka's lines, for a command that tells the reason itself, in one sentence.
+SILENT: Final = _Silent()
+
 #: What confluent_kafka's clients are made from; invariant there, so spelt as there.
 Properties = dict[str, str | int | float | bool]
 

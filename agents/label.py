@@ -77,12 +77,12 @@ def send(label: Mapping[str, Any], settings: Settings) -> str:
     """Write the label to the feedback topic and wait until the broker has it; the topic's name."""
     from confluent_kafka import KafkaException, Producer
 
-    from agents.clients import producer_config
+    from agents.clients import SILENT, producer_config
 
     topic, failed = f"{settings.topics.prefix}feedback", []
     # Tried for FLUSH_S only: somebody sits at the terminal.
     properties = {**kafka_properties(settings), "delivery.timeout.ms": str(int(FLUSH_S * 1000))}
-    producer = Producer(producer_config(properties, insecure=settings.kafka.insecure), logger=_SILENT)
+    producer = Producer(producer_config(properties, insecure=settings.kafka.insecure), logger=SILENT)
     key = str(label["series"] or label["escalation"])
     try:
         producer.produce(
@@ -179,13 +179,3 @@ def _check_found(label: Mapping[str, Any], applied: list[Applied], where: Path) 
     if not applied:
         about = label["series"] or "the escalation alone; name its series"
         raise ConfigError(f"{where} knows nothing of {about}; write the series as scores.csv or an alert shows it.")
-
-
-class _Silent:
-    """Swallows librdkafka's log lines: what went wrong is told by the delivery report, in one sentence."""
-
-    def log(self, *_: object) -> None:
-        """Nothing."""
-
-
-_SILENT = _Silent()

@@ -3,6 +3,10 @@
 Owns when a dead child is started again and when to give up. Knows nothing of what the children do; they are told to
 stop by SIGTERM and read the same configuration file.
 
+A child that says that the world outside does not answer (status 3) is started again for as long as it takes: a broker
+may be away for an hour, and nobody should have to come and start Graft again. Any other death is a crash; so many of
+them within ten minutes end it all, for a defect does not mend itself.
+
 Not obvious: the children have sessions of their own, so that Ctrl-C reaches only this process, which then stops them in
 order; and the kernel sends them SIGTERM if this process dies first, so nothing is left behind.
 """
@@ -36,7 +40,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Budget(NamedTuple):
-    """first_s, most_s: wait before a restart, doubled each time. crashes in window_s: more end the supervisor."""
+    """first_s, most_s: wait before a restart, doubled at each death in window_s. More crashes in it: the end."""
 
     first_s: float = 1.0
     most_s: float = 30.0
@@ -49,19 +53,25 @@ class Restarts:
     """When a child that died is started again: waits that double, and a number of crashes that ends it.
 
     >>> restarts = Restarts(Budget(first_s=1, crashes=2))
-    >>> [restarts.after_crash(now_s) for now_s in (0.0, 10.0, 20.0)]
-    [1.0, 2.0, None]
+    >>> [restarts.after(status, now_s) for status, now_s in ((3, 0.0), (70, 1.0), (-9, 3.0), (3, 7.0), (70, 15.0))]
+    [1.0, 2.0, 4.0, 8.0, None]
     """
 
     budget: Budget = field(default_factory=Budget)
-    crashed_s: list[float] = field(default_factory=list)
+    #: When it died, and of what; no longer ago than the window.
+    deaths: list[tuple[float, int]] = field(default_factory=list)
 
-    def after_crash(self, now_s: float) -> float | None:
-        """Seconds to wait, or None: the budget is spent."""
-        self.crashed_s = [one for one in self.crashed_s if now_s - one < self.budget.window_s] + [now_s]
-        if len(self.crashed_s) > self.budget.crashes:
+    def after(self, status: int, now_s: float) -> float | None:
+        """Seconds to wait, or None: it is a crash, and the budget is spent."""
+        self.deaths = [one for one in self.deaths if now_s - one[0] < self.budget.window_s] + [(now_s, status)]
+        if status != OUTSIDE and self.crashes > self.budget.crashes:
             return None
-        return float(min(self.budget.first_s * 2 ** (len(self.crashed_s) - 1), self.budget.most_s))
+        return float(min(self.budget.first_s * 2 ** (len(self.deaths) - 1), self.budget.most_s))
+
+    @property
+    def crashes(self) -> int:
+        """Deaths of the window that are not the world's fault."""
+        return sum(status != OUTSIDE for _, status in self.deaths)
 
 
 class Part:
@@ -150,9 +160,9 @@ class Supervisor:
         elif status == USAGE:
             log.error("%s cannot use this configuration; not started again", part.name)
             self._status = USAGE
-        elif (wait_s := part.restarts.after_crash(now_s)) is None:
-            log.error("%s died %d times; giving up", part.name, len(part.restarts.crashed_s), extra={"status": status})
-            self._status = OUTSIDE if status == OUTSIDE else DEFECT
+        elif (wait_s := part.restarts.after(status, now_s)) is None:
+            log.error("%s died %d times; giving up", part.name, part.restarts.crashes, extra={"status": status})
+            self._status = DEFECT
         else:
             log.warning("%s died, starts again in %.0f s", part.name, wait_s, extra={"status": status})
             part.due_s = now_s + wait_s

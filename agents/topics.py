@@ -101,21 +101,28 @@ def ensure_topics(
 
 
 def partitions_of(
-    properties: Mapping[str, Any], topics: Iterable[str], *, timeout_s: float = 10.0, insecure: bool = False
+    properties: Mapping[str, Any],
+    topics: Iterable[str],
+    *,
+    timeout_s: float = 10.0,
+    insecure: bool = False,
+    logger: Any = CLIENT_LOG,
 ) -> dict[str, int]:
     """Number of partitions of those topics that exist. OutsideError when the broker does not answer."""
-    _, found = _connect(properties, timeout_s, insecure=insecure)
+    _, found = _connect(properties, timeout_s, insecure=insecure, logger=logger)
     return {topic: found[topic] for topic in topics if topic in found}
 
 
-def _connect(properties: Mapping[str, Any], timeout_s: float, *, insecure: bool) -> tuple[AdminClient, dict[str, int]]:
+def _connect(
+    properties: Mapping[str, Any], timeout_s: float, *, insecure: bool, logger: Any = CLIENT_LOG
+) -> tuple[AdminClient, dict[str, int]]:
     """A client that has reached the broker, and the number of partitions of each topic that this user may see."""
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
 
     heard: list[KafkaError] = []
     config: dict[str, Any] = {**admin_config(properties, insecure=insecure), "error_cb": heard.append}
-    admin = AdminClient(config, logger=CLIENT_LOG)
+    admin = AdminClient(config, logger=logger)
     try:
         listed = admin.list_topics(timeout=timeout_s).topics
     except KafkaException as error:

@@ -14,8 +14,9 @@ Watch the topics of your Kafka: detect, alert, learn, and ask when unsure.
 
 Two processes are started and watched: the detector (reads the topics, scores, learns, keeps the checkpoints) and the
 worker (notifies incident tools, answers drift, applies labels, serves /metrics). Each can be run alone with --only,
-for instance under systemd or in pods of their own. A process that dies is started again, later each time; eight
-deaths in ten minutes end it all. SIGTERM and Ctrl-C stop both after a checkpoint; a second Ctrl-C does not wait.
+for instance under systemd or in pods of their own. A process that dies is started again, later each time (30 s
+at most): for as long as it takes while the world outside is the reason (a broker that is away), but more than eight
+crashes in ten minutes end it all. SIGTERM and Ctrl-C stop both after a checkpoint; a second Ctrl-C does not wait.
 
 With --dry-run, nothing is sent to an incident tool: the requests are printed, with their exact bodies.
 """

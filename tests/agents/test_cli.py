@@ -176,6 +176,11 @@ def test_check_finds_what_would_not_work(config: Path, capsys: pytest.CaptureFix
     assert told["settings"]["kafka.bootstrap"] == {"value": "127.0.0.1:1", "origin": "graft.toml:2"}
 
 
+def test_check_tells_of_an_absent_broker_in_one_sentence(config: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert run("check", "-c", config, "--timeout", 1.5) == 1
+    assert caplog.records == []
+
+
 def test_check_on_a_broker(config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     from agents.embedded import EmbeddedBroker
 

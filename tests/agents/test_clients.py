@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 
-from agents.clients import OWNED, admin_config, checked, consumer_config, producer_config
+from agents.clients import CLIENT_LOG, OWNED, admin_config, checked, consumer_config, producer_config
 from agents.embedded import EmbeddedBroker
 from engine.errors import ConfigError
 
@@ -102,3 +102,9 @@ def test_a_refusal_does_not_tell_other_values() -> None:
     with pytest.raises(ConfigError) as caught:
         checked({**HERE, "sasl.password": "hunter2", "acks": "1"})
     assert "hunter2" not in str(caught.value)
+
+
+def test_an_attempt_that_fails_is_no_error_yet(caplog: pytest.LogCaptureFixture) -> None:
+    CLIENT_LOG.error("%s [%s] %s", "FAIL", "graft#producer-1", "refused")
+    CLIENT_LOG.info("said")
+    assert next(line.levelname for line in caplog.records if line.name == CLIENT_LOG.name) == "WARNING"

@@ -76,9 +76,9 @@ def test_a_signal_stops_the_children_and_is_success(tmp_path: Path, number: sign
 def test_a_child_that_dies_is_started_again_until_the_budget_is_spent(tmp_path: Path) -> None:
     marks, other = tmp_path / "marks", tmp_path / "other"
     host = start(
-        {"dies": APPENDS_AND_DIES.format(path=str(marks), status=3), "lives": WAITS.format(path=str(other))}, crashes=3
+        {"dies": APPENDS_AND_DIES.format(path=str(marks), status=1), "lives": WAITS.format(path=str(other))}, crashes=3
     )
-    assert host.wait(20) == 3
+    assert host.wait(20) == 70
     assert marks.read_text() == "xxxx"
     assert not is_running(int(other.read_text()))
 
@@ -112,8 +112,24 @@ def test_a_killed_supervisor_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def test_waits_double_up_to_a_limit_and_old_crashes_are_forgotten() -> None:
     restarts = Restarts(Budget(first_s=1, most_s=5, crashes=4, window_s=100))
-    assert [restarts.after_crash(now_s) for now_s in (0.0, 1.0, 2.0, 3.0, 4.0)] == [1, 2, 4, 5, None]
-    assert restarts.after_crash(200.0) == 1
+    assert [restarts.after(70, now_s) for now_s in (0.0, 1.0, 2.0, 3.0, 4.0)] == [1, 2, 4, 5, None]
+    assert restarts.after(70, 200.0) == 1
+
+
+def test_a_world_that_does_not_answer_is_waited_for_without_end() -> None:
+    restarts = Restarts(Budget())
+    waits = [restarts.after(3, 40.0 * turn) for turn in range(200)]
+    assert waits == [1, 2, 4, 8, 16] + [30] * 195
+    assert [restarts.after(-9, 8000.0 + turn) for turn in range(9)] == [30] * 8 + [None], "a crash is a crash"
+    assert restarts.after(3, 9999.0) == 1, "a good ten minutes and the waits are short again"
+
+
+def test_a_child_outlives_its_budget_while_the_broker_is_away(tmp_path: Path) -> None:
+    marks = tmp_path / "marks"
+    host = start({"waits": APPENDS_AND_DIES.format(path=str(marks), status=3)}, crashes=2)
+    until(lambda: marks.exists() and len(marks.read_text()) > 5)
+    host.terminate()
+    assert host.wait(20) == 0
 
 
 def test_the_parts_of_a_run() -> None:
