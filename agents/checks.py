@@ -28,12 +28,12 @@ class Finding(NamedTuple):
 
 
 def check(settings: Settings, *, timeout_s: float | None) -> list[Finding]:
-    """All checks in order. timeout_s: for the broker; None does not ask it."""
+    """All checks in order. timeout_s: for the broker and the names of sinks; None asks neither."""
     tried: list[tuple[str, Callable[[], str]]] = [
         ("inputs", lambda: _inputs(settings)),
         ("state", lambda: _state_dir(settings)),
         ("seed", lambda: _seed(settings)),
-        ("sinks", lambda: _sinks(settings)),
+        ("sinks", lambda: _sinks(settings, timeout_s)),
     ]
     if timeout_s is not None:
         tried.append(("kafka", lambda: _kafka(settings, timeout_s)))
@@ -80,12 +80,16 @@ def _seed(settings: Settings) -> str:
     return f"{settings.seed.snapshot}, a source snapshot"
 
 
-def _sinks(settings: Settings) -> str:
+def _sinks(settings: Settings, timeout_s: float | None) -> str:
+    import asyncio
+
     from agents.sinks.config import names_of
-    from agents.sinks.probe import dry
+    from agents.sinks.probe import dry, resolve
     from agents.sinks.table import build
 
     build(settings.sinks, post=dry)
+    if timeout_s is not None:
+        asyncio.run(resolve(settings.sinks, timeout_s=timeout_s))
     return ", ".join(names_of(settings.sinks)) or "none: alerts stay in their topic"
 
 

@@ -240,7 +240,7 @@ class Loaded(NamedTuple):
         if isinstance(value, Secret) and not value:
             return Effective(key, "", origin.text)
         hidden = isinstance(value, Secret) or origin.hidden or (isinstance(value, list) and Secret in map(type, value))
-        return Effective(key, "***" if hidden else value, origin.text)
+        return Effective(key, "***" if hidden else _without_tokens(key, value), origin.text)
 
 
 def load(path: str | Path | None, *, env: Mapping[str, str]) -> Settings:
@@ -328,6 +328,14 @@ def _walk_member(value: Any, key: str) -> Iterator[tuple[str, Any]]:
         yield from _walk(value, f"{key}.")
     else:
         yield key, list(value) if isinstance(value, tuple) else value
+
+
+def _without_tokens(key: str, value: Any) -> Any:
+    """The value as it may be shown: of a sink's URL, the path is often a token."""
+    if not key.startswith("sinks.") or not key.endswith((".url", ".urls")):
+        return value
+    masked = sinks_config.masked_url
+    return [masked(one) for one in value] if isinstance(value, list) else value and masked(value)
 
 
 def _origin_of(key: str, origins: Mapping[str, configfile.Origin]) -> configfile.Origin:

@@ -22,7 +22,7 @@ examples:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.description, parser.epilog = _DESCRIPTION, _EPILOG
-    parser.add_argument("--offline", action="store_true", help="do not ask the broker")
+    parser.add_argument("--offline", action="store_true", help="ask neither the broker nor the DNS")
     parser.add_argument("--timeout", type=float, default=5.0, metavar="S", help="wait for the broker (default: 5)")
     add_config(parser)
     add_json(parser)

@@ -28,9 +28,9 @@ from agents.notify.notifier import Notifier, Plan
 from agents.recovery.outputs import Outputs
 from agents.secret import mask
 from agents.settings import address, kafka_properties
+from agents.sinks.config import masked_url
 from agents.sinks.delivery import Answer, Outcome
 from agents.sinks.notice import Request
-from agents.sinks.probe import masked_url
 from agents.topics import Topics
 from agents.web.server import Server
 from agents.web.standing import FlowStanding, SinkStanding, Standing
@@ -185,6 +185,7 @@ class Parts:
                     one.tally,
                     one.seconds,
                     {state: count for (name, state), count in counts.items() if name == one.sink.destination},
+                    held_s=max(0.0, one.gate.held_until_s - now_s),
                 )
                 for one in notifier.couriers
             ),

@@ -24,6 +24,8 @@ T = TypeVar("T")
 
 #: The longest a courier waits without looking; new records wake it at once.
 IDLE_S = 30.0
+#: A shorter pause that a tool asks for is its daily business.
+TELLING_PAUSE_S = 30.0
 #: Incidents that are repeated in one round; beyond, the newest must wait for the next.
 REPEAT_CAP = 5_000
 
@@ -112,6 +114,8 @@ class Courier:
         self.tally[answer.outcome] += 1
         self.seconds += max(0.0, now_s - began_s)
         self._tell_of_circuit(before, answer)
+        if (answer.retry_after_s or 0.0) >= TELLING_PAUSE_S:
+            log.warning("Sink %s asks for a pause of %.0f s; alerts wait.", self.sink.destination, answer.retry_after_s)
         return answer
 
     async def _write(self, deliveries: Sequence[Delivery], answer: Answer) -> None:

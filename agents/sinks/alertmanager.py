@@ -30,6 +30,7 @@ from agents.sinks.notice import (
     entity_labels,
     first_link,
     number,
+    request,
     rfc3339,
     shares,
     shown,
@@ -67,15 +68,8 @@ class Alertmanager:
         """The POST of these notices."""
         ahead_s = INTERVALS_AHEAD * self.config.resend_interval_s
         alerts = [postable(notice, now_ms=int(now_s * 1000), ahead_ms=int(ahead_s * 1000)) for notice in notices]
-        return Request(
-            url=self.url.rstrip("/") + PATH,
-            headers={"Content-Type": "application/json", "User-Agent": "graft", **self._authorization()},
-            body=orjson.dumps(alerts),
-            allow_private=self.config.allow_private,
-            connect_timeout_s=self.config.connect_timeout_s,
-            total_timeout_s=self.config.total_timeout_s,
-            secrets=(self.config.password,),
-        )
+        url, headers = self.url.rstrip("/") + PATH, self._authorization()
+        return request(self.config, url, orjson.dumps(alerts), secrets=(self.config.password,), headers=headers)
 
     def _authorization(self) -> dict[str, str]:
         if not self.config.user:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from agents.secret import Secret
+from agents.secret import MASK, Secret
 from engine.errors import ConfigError
 
 PAGERDUTY_URL = "https://events.pagerduty.com/v2/enqueue"
@@ -39,10 +39,16 @@ class Common(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     total_timeout_s: float = 10.0
 
 
-class AlertmanagerSink(Common, tag_field="kind", tag="alertmanager", kw_only=True, frozen=True):
-    """Alertmanager v2. `url` or `urls`: the base of every replica of a cluster, never a load balancer before them."""
+class Posts(Common, kw_only=True, frozen=True):
+    """What every sink has that calls a URL. allow_private: the URL may lead to loopback or a private network."""
 
     url: str = ""
+    allow_private: bool = False
+
+
+class AlertmanagerSink(Posts, tag_field="kind", tag="alertmanager", kw_only=True, frozen=True):
+    """Alertmanager v2. `url` or `urls`: the base of every replica of a cluster, never a load balancer before them."""
+
     urls: tuple[str, ...] = ()
     allow_private: bool = True
     resend_interval_s: float = 60.0
@@ -50,24 +56,21 @@ class AlertmanagerSink(Common, tag_field="kind", tag="alertmanager", kw_only=Tru
     password: Secret = Secret("")
 
 
-class PagerDutySink(Common, tag_field="kind", tag="pagerduty", kw_only=True, frozen=True):
+class PagerDutySink(Posts, tag_field="kind", tag="pagerduty", kw_only=True, frozen=True):
     """PagerDuty Events v2. routing_key: the integration key of a service; `url` for a regional or other endpoint."""
 
     routing_key: Secret
     url: str = PAGERDUTY_URL
-    allow_private: bool = False
     client_url: str = ""
 
 
-class WebhookSink(Common, tag_field="kind", tag="webhook", kw_only=True, frozen=True):
+class WebhookSink(Posts, tag_field="kind", tag="webhook", kw_only=True, frozen=True):
     """Any HTTP endpoint: the alert record as JSON, signed as Standard Webhooks say when `secrets` are given.
 
     secrets: `whsec_` and base64, as the standard writes them; the first signs, a second signs too during a rotation.
     """
 
-    url: str
     secrets: tuple[Secret, ...] = ()
-    allow_private: bool = False
 
 
 class ConsoleSink(Common, tag_field="kind", tag="console", kw_only=True, frozen=True):
@@ -95,24 +98,17 @@ def kind_of(sink: SinkConfig) -> str:
 
 def urls_of(sink: SinkConfig) -> tuple[str, ...]:
     """Every URL that the sink will call, in order; none for a console."""
-    if isinstance(sink, AlertmanagerSink):
-        return ((sink.url,) if sink.url else ()) + sink.urls
-    return () if isinstance(sink, ConsoleSink) else (sink.url,)
+    one = (sink.url,) if isinstance(sink, Posts) and sink.url else ()
+    return one + sink.urls if isinstance(sink, AlertmanagerSink) else one
 
 
 def names_of(sinks: Sequence[SinkConfig]) -> tuple[str, ...]:
-    """One name per sink: its own, else its kind, numbered from the second of a kind on.
+    """One name per sink: its own, else its kind. Never its place in the file: alerts wait under the name.
 
-    >>> names_of([ConsoleSink(), ConsoleSink(), ConsoleSink(name="ops")])
-    ('console', 'console-2', 'ops')
+    >>> names_of([ConsoleSink(), ConsoleSink(name="ops")])
+    ('console', 'ops')
     """
-    seen: dict[str, int] = {}
-    names = []
-    for sink in sinks:
-        kind = kind_of(sink)
-        seen[kind] = seen.get(kind, 0) + (not sink.name)
-        names.append(sink.name or (kind if seen[kind] == 1 else f"{kind}-{seen[kind]}"))
-    return tuple(names)
+    return tuple(sink.name or kind_of(sink) for sink in sinks)
 
 
 def check(sinks: Sequence[SinkConfig]) -> None:
@@ -121,9 +117,13 @@ def check(sinks: Sequence[SinkConfig]) -> None:
     for index, (sink, name) in enumerate(zip(sinks, names, strict=True)):
         where = f"sinks[{index}]"
         if names.index(name) != index:
-            raise ConfigError(f"{where}.name is {name!r}, as is that of sinks[{names.index(name)}]; give it another.")
+            raise ConfigError(
+                f"{where} is called {name!r}, as is sinks[{names.index(name)}]; give each a name of its own, "
+                "under which its alerts wait."
+            )
         _check_common(sink, name, where)
-        _check_urls(sink, where)
+        if isinstance(sink, Posts):
+            _check_urls(sink, where)
         if isinstance(sink, PagerDutySink) and not sink.routing_key:
             raise ConfigError(f"{where}.routing_key is empty; give the integration key as ${{env:NAME}}.")
         if isinstance(sink, WebhookSink):
@@ -144,24 +144,32 @@ def _check_common(sink: SinkConfig, name: str, where: str) -> None:
         )
 
 
-def _check_urls(sink: SinkConfig, where: str) -> None:
+def _check_urls(sink: AlertmanagerSink | PagerDutySink | WebhookSink, where: str) -> None:
     urls = urls_of(sink)
-    if not urls and not isinstance(sink, ConsoleSink):
+    if not urls:
         raise ConfigError(f"{where} has no url; give the base address, such as http://localhost:9093.")
     for url in urls:
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError as error:
+            raise ConfigError(f"{where}.url cannot be read: {error}.") from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(f"{where}.url is {_shown(url)!r}; it must be http:// or https:// and a host.")
+            raise ConfigError(f"{where}.url must begin with http:// or https:// and name a host.")
         if parts.username or parts.password:
             raise ConfigError(f"{where}.url carries a user or password; use the fields for them, with ${{env:NAME}}.")
     if len(set(urls)) < len(urls):
         raise ConfigError(f"{where} names one url twice; each replica once.")
 
 
-def _shown(url: str) -> str:
-    """A URL for an error: without what may be a token in its path, query or user part."""
+def masked_url(url: str) -> str:
+    """A URL for people: without its path and query, which are often a token, and without a user.
+
+    >>> masked_url("https://u:p@hooks.example:8443/services/T0/SECRET?token=abc"), masked_url("http://manager:9093/")
+    ('https://hooks.example:8443/***', 'http://manager:9093/')
+    """
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname or ''}"
+    tail = "/" + MASK if parts.path.strip("/") or parts.query or parts.fragment else parts.path
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{tail}"
 
 
 def _check_secrets(sink: WebhookSink, where: str) -> None:

@@ -16,10 +16,12 @@ from typing import NamedTuple
 
 #: First wait after a failure; doubled each time up to the cap. Five minutes is what PagerDuty asks for after a 429.
 BACKOFF_BASE_S, BACKOFF_CAP_S = 1.0, 300.0
-#: The longest pause a tool may ask for; more is a mistake of its clock or ours.
-RETRY_AFTER_CAP_S = 3600.0
-#: Answers worth a retry beside 5xx; 3xx too, because it is a proxy in the way, and redirects are never followed.
-RETRY_STATUS = frozenset({408, 425, 429})
+#: The longest pause a tool may ask for: a balancer's maintenance page that says an hour must not silence the pages of
+#: that hour.
+RETRY_AFTER_CAP_S = 300.0
+#: Answers that are about this one record, so that no retry can mend them. All else that is no yes is about us or the
+#: way there (a rotated password, an ingress that is being deployed) and is mended while the alert waits.
+REFUSED_STATUS = frozenset({400, 413, 422})
 
 
 class Outcome(StrEnum):
@@ -42,14 +44,14 @@ class Answer(NamedTuple):
 def classify(status: int, detail: str = "", retry_after: str | None = None, *, now_s: float = 0.0) -> Answer:
     """The answer to an HTTP status and its Retry-After header.
 
-    >>> classify(202).outcome.value, classify(400).outcome.value, classify(429, retry_after="7").retry_after_s
+    >>> classify(202).outcome.value, classify(400).outcome.value, classify(401, retry_after="7").retry_after_s
     ('delivered', 'rejected', 7.0)
     """
     if 200 <= status < 300:
         return Answer(Outcome.DELIVERED, status, detail)
-    if status in RETRY_STATUS or status >= 500 or status < 400:
-        return Answer(Outcome.RETRY, status, detail, retry_after_s(retry_after, now_s=now_s))
-    return Answer(Outcome.REJECTED, status, detail)
+    if status in REFUSED_STATUS:
+        return Answer(Outcome.REJECTED, status, detail)
+    return Answer(Outcome.RETRY, status, detail, retry_after_s(retry_after, now_s=now_s))
 
 
 def retry_after_s(header: str | None, *, now_s: float) -> float | None:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from agents.secret import Secret
+from agents.sinks.config import Posts
 from agents.sinks.delivery import Answer
 
 FIRING, RESOLVED = "firing", "resolved"
@@ -73,6 +74,21 @@ class Request(NamedTuple):
     connect_timeout_s: float
     total_timeout_s: float
     secrets: tuple[Secret, ...] = ()
+
+
+def request(
+    config: Posts, url: str, body: bytes, *, secrets: tuple[Secret, ...], headers: Mapping[str, str] | None = None
+) -> Request:
+    """The POST of a body in JSON to one URL of a sink."""
+    return Request(
+        url=url,
+        headers={"Content-Type": "application/json", "User-Agent": "graft", **(headers or {})},
+        body=body,
+        allow_private=config.allow_private,
+        connect_timeout_s=config.connect_timeout_s,
+        total_timeout_s=config.total_timeout_s,
+        secrets=secrets,
+    )
 
 
 Post = Callable[[Request], Awaitable[Answer]]

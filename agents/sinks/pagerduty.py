@@ -14,7 +14,7 @@ import orjson
 
 from agents.sinks.config import PagerDutySink
 from agents.sinks.delivery import Answer
-from agents.sinks.notice import FIRING, Notice, Post, Request, clipped, first_link, number, rfc3339, shares
+from agents.sinks.notice import FIRING, Notice, Post, Request, clipped, first_link, number, request, rfc3339, shares
 
 SUMMARY_CAP, KEY_CAP, FIELD_CAP, EVENT_CAP_BYTES = 1024, 255, 1024, 512 * 1024
 CONTRIBUTORS_SHOWN = 20
@@ -39,15 +39,8 @@ class PagerDuty:
 
     def request(self, notice: Notice) -> Request:
         """The POST of this event."""
-        return Request(
-            url=self.config.url,
-            headers={"Content-Type": "application/json", "User-Agent": "graft"},
-            body=orjson.dumps(event(notice, self.config)),
-            allow_private=self.config.allow_private,
-            connect_timeout_s=self.config.connect_timeout_s,
-            total_timeout_s=self.config.total_timeout_s,
-            secrets=(self.config.routing_key,),
-        )
+        body = orjson.dumps(event(notice, self.config))
+        return request(self.config, self.config.url, body, secrets=(self.config.routing_key,))
 
 
 def event(notice: Notice, config: PagerDutySink) -> dict[str, Any]:

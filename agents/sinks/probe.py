@@ -6,15 +6,18 @@ through the same sink and the same guarded client as real alerts; only the outbo
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from agents.secret import MASK, Secret, mask
-from agents.sinks.config import SinkConfig
+from agents.sinks.config import Posts, SinkConfig, masked_url, names_of, urls_of
 from agents.sinks.delivery import Answer, Outcome
+from agents.sinks.guard import RefusedError, check_name, host_of
 from agents.sinks.http import Client
 from agents.sinks.notice import FIRING, RESOLVED, Notice, Post, Request
 from agents.sinks.table import build
+from engine.errors import OutsideError
 from engine.series import stable_id
 
 #: Headers whose value is a credential or made with one.
@@ -63,6 +66,21 @@ async def _exchanges(sink: SinkConfig, *, environment: str, now_s: float, post: 
     return exchanges
 
 
+async def resolve(sinks: Sequence[SinkConfig], *, timeout_s: float) -> None:
+    """Look every host up, once; OutsideError for the first that no request could go to."""
+    for sink, name in zip(sinks, names_of(sinks), strict=True):
+        for url in urls_of(sink):
+            host = host_of(url)
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await check_name(host, allow_private=isinstance(sink, Posts) and sink.allow_private)
+            except TimeoutError:
+                raise OutsideError(f"{name}: {host} was not resolved within {timeout_s:g} s.") from None
+            except OSError as error:
+                why = str(error) if isinstance(error, RefusedError) else f"{host} does not resolve: {error.strerror}"
+                raise OutsideError(f"{name}: {why}.") from None
+
+
 def notices(environment: str, now_ms: int) -> tuple[Notice, Notice]:
     """Beginning and end of an incident that says of itself that it is a test."""
     incident = stable_id("test", environment, now_ms)
@@ -103,23 +121,15 @@ def _record(environment: str, incident: str, state: str, now_ms: int) -> dict[st
 
 
 def _shown(destination: str, state: str, seen: Sequence[Request], answer: Answer) -> Exchange:
-    request = seen[0] if seen else Request("", {}, b"", False, 0, 0)
+    if not seen:
+        return Exchange(destination, state, "", {}, "", answer.outcome is Outcome.DELIVERED, 0, answer.detail)
+    request = seen[0]
     headers = {key: MASK if key.lower() in _CREDENTIALS else value for key, value in request.headers.items()}
     return Exchange(
         destination, state, masked_url(request.url), headers,
         mask(request.body.decode(), request.secrets),
         answer.outcome is Outcome.DELIVERED, answer.status, mask(answer.detail, request.secrets),
     )  # fmt: skip
-
-
-def masked_url(url: str) -> str:
-    """The URL without its query; the path stays, for people must see where it goes.
-
-    >>> masked_url("https://example.org/hook?token=abc")
-    'https://example.org/hook?***'
-    """
-    head, mark, query = url.partition("?")
-    return f"{head}?{MASK}" if mark and query else head
 
 
 def secrets_of(sink: SinkConfig) -> tuple[Secret, ...]:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 from agents.sinks import config
 from agents.sinks.alertmanager import Alertmanager
-from agents.sinks.config import SinkConfig, kind_of, names_of, urls_of
+from agents.sinks.config import Posts, SinkConfig, kind_of, names_of, urls_of
 from agents.sinks.console import Console, to_stderr
-from agents.sinks.guard import RefusedError, check_host
+from agents.sinks.guard import RefusedError, check_host, host_of
 from agents.sinks.notice import Post, Sink, Write
 from agents.sinks.pagerduty import PagerDuty
 from agents.sinks.webhook import Webhook
@@ -51,6 +50,6 @@ def _check_addresses(sink: SinkConfig, where: str) -> None:
     """Addresses written as such can be judged at once; names are judged when they resolve."""
     for url in urls_of(sink):
         try:
-            check_host(urlsplit(url).hostname or "", allow_private=getattr(sink, "allow_private", False))
-        except RefusedError as error:
+            check_host(host_of(url), allow_private=isinstance(sink, Posts) and sink.allow_private)
+        except (RefusedError, ValueError) as error:
             raise ConfigError(f"{where}: {error}.") from None

@@ -17,7 +17,7 @@ import orjson
 from agents.secret import Secret
 from agents.sinks.config import WebhookSink, webhook_key
 from agents.sinks.delivery import Answer
-from agents.sinks.notice import Notice, Post, Request
+from agents.sinks.notice import Notice, Post, Request, request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,21 +37,11 @@ class Webhook:
     def request(self, notice: Notice, *, now_s: float) -> Request:
         """The POST of this record."""
         body = orjson.dumps(notice.record)
-        return Request(
-            url=self.config.url,
-            headers={
-                "Content-Type": "application/json",
-                "User-Agent": "graft",
-                # Not in the body: that must not change between two tries of one id.
-                **({"graft-late": "true"} if notice.late else {}),
-                **signed(notice.id, int(now_s), body, self.config.secrets),
-            },
-            body=body,
-            allow_private=self.config.allow_private,
-            connect_timeout_s=self.config.connect_timeout_s,
-            total_timeout_s=self.config.total_timeout_s,
-            secrets=self.config.secrets,
-        )
+        headers = signed(notice.id, int(now_s), body, self.config.secrets)
+        if notice.late:
+            # Not in the body: that must not change between two tries of one id.
+            headers["graft-late"] = "true"
+        return request(self.config, self.config.url, body, secrets=self.config.secrets, headers=headers)
 
 
 def signed(message_id: str, timestamp_s: int, body: bytes, secrets: Sequence[Secret]) -> dict[str, str]:

@@ -73,6 +73,10 @@ def _assigned(now: Standing) -> Check:
 
 def _sinks(now: Standing) -> list[Check]:
     return [
-        Check(f"sink {one.name}", True if one.circuit == "closed" else None, f"circuit {one.circuit}")
+        Check(
+            f"sink {one.name}",
+            True if one.circuit == "closed" and not one.held_s else None,
+            f"circuit {one.circuit}" + (f", asks for a pause of {one.held_s:.0f} s more" if one.held_s else ""),
+        )
         for one in now.sinks
     ]

@@ -105,11 +105,13 @@ def _sinks(now: Standing) -> Iterator[Any]:
     requests: dict[tuple[str, ...], float] = {}
     states: dict[tuple[str, ...], float] = {}
     circuits = GaugeMetricFamily("graft_sink_circuit_open", "1 while the breaker keeps alerts back", labels=["sink"])
+    held = GaugeMetricFamily("graft_sink_held_seconds", "How much longer a sink asks for a pause", labels=["sink"])
     seconds = SummaryMetricFamily("graft_alert_delivery_seconds", "Waiting for a sink's answer", labels=["sink"])
     for sink in now.sinks:
         requests |= {(sink.name, outcome): count for outcome, count in sink.requests.items()}
         states |= {(sink.name, state): count for state, count in sink.states.items()}
         circuits.add_metric([sink.name], float(sink.circuit != Circuit.CLOSED))
+        held.add_metric([sink.name], sink.held_s)
         seconds.add_metric([sink.name], sum(sink.requests.values()), sink.seconds)
     yield _labelled("graft_alert_deliveries", "Requests to sinks, by outcome", ["sink", "outcome"], requests)
     outbox = GaugeMetricFamily("graft_outbox_deliveries", "Deliveries in the outbox", labels=["sink", "state"])
@@ -117,6 +119,7 @@ def _sinks(now: Standing) -> Iterator[Any]:
         outbox.add_metric(list(key), count)
     yield outbox
     yield circuits
+    yield held
     yield seconds
     waiting_s = 0.0 if now.oldest_queued_s is None else max(0.0, now.now_s - now.oldest_queued_s)
     yield _gauge("graft_outbox_oldest_seconds", "How long the oldest delivery has waited", waiting_s)

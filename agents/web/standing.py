@@ -12,13 +12,17 @@ from agents.progress import Progress
 
 
 class SinkStanding(NamedTuple):
-    """One destination. requests: by outcome. seconds: spent waiting for answers. states: deliveries by state."""
+    """One destination. requests: by outcome. seconds: spent waiting for answers. states: deliveries by state.
+
+    held_s: how much longer it has asked to be left alone.
+    """
 
     name: str
     circuit: str
     requests: Mapping[str, int]
     seconds: float
     states: Mapping[str, int]
+    held_s: float = 0.0
 
 
 class FlowStanding(NamedTuple):

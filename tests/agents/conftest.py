@@ -31,6 +31,8 @@ class Tool:
         self.seen: list[Seen] = []
         self.answers: list[Any] = []
         self.hang = False
+        #: Answer, begin the body, never end it.
+        self.stall = False
         self.url = ""
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -39,6 +41,11 @@ class Tool:
             await asyncio.sleep(60)
         answer = self.answers.pop(0) if self.answers else 200
         answer = answer(self.seen[-1]) if callable(answer) else answer
+        if self.stall:
+            stalled = web.StreamResponse(status=answer, headers={"Content-Length": "1000"})
+            await stalled.prepare(request)
+            await stalled.write(f"said {answer}".encode())
+            await asyncio.sleep(60)
         return answer if isinstance(answer, web.StreamResponse) else web.Response(status=answer, text=f"said {answer}")
 
 

@@ -91,6 +91,20 @@ def test_no_secret_is_shown_anywhere(write) -> None:
     assert sorted(one.reveal()[-3:] for one in under_test.secrets_of(loaded.settings)) == ["one", "ree", "two"]
 
 
+def test_no_token_in_the_path_of_a_sink_is_shown(write) -> None:
+    text = """
+    [[sinks]]
+    kind = "webhook"
+    url = "https://hooks.example/services/T0/canary?token=canary"
+    [[sinks]]
+    kind = "alertmanager"
+    urls = ["http://a:9093", "http://b:9093/canary"]
+    """
+    shown = {line.key: line.value for line in under_test.read(write(text), env={}).effective()}
+    assert shown["sinks.0.url"] == "https://hooks.example/***"
+    assert (shown["sinks.1.url"], shown["sinks.1.urls"]) == ("", ["http://a:9093", "http://b:9093/***"])
+
+
 def test_defaults_alone_are_a_configuration() -> None:
     settings = under_test.load(None, env={})
     with pytest.raises(ConfigError, match="no input"):

@@ -180,6 +180,31 @@ def test_retry_after_holds(play: Any, alert_record: Any) -> None:
     play(story, hook)
 
 
+def test_a_long_pause_is_told_once(play: Any, alert_record: Any, caplog: pytest.LogCaptureFixture) -> None:
+    async def story(tool: Any, desk: Desk) -> None:
+        tool.answers = [web.Response(status=503, headers={"Retry-After": "3600"})]
+        desk.take(alert_record())
+        await desk.until_idle(most_s=301)
+        assert len(tool.seen) == 2, "an hour is cut to five minutes"
+
+    play(story, hook)
+    assert caplog.text.count("asks for a pause of 300 s") == 1
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405, 407, 409, 410])
+def test_what_is_about_us_or_the_way_is_waited_for(play: Any, alert_record: Any, status: int) -> None:
+    async def story(tool: Any, desk: Desk) -> None:
+        tool.answers = [status] * 6
+        desk.take(*(alert_record(id=f"id-{n}", incident=f"i-{n}") for n in range(10)))
+        for _ in range(5):
+            await desk.courier.step()
+        assert desk.courier.gate.circuit is Circuit.OPEN, "and /readyz says so"
+        await desk.until_idle(most_s=600)
+        assert desk.box.counts() == {("webhook", "sent"): 10}
+
+    play(story, hook)
+
+
 def test_bad_ones_in_a_batch_are_found_one_by_one(play: Any, alert_record: Any) -> None:
     async def story(tool: Any, desk: Desk) -> None:
         def answer(seen: Any) -> web.Response:

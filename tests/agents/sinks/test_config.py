@@ -29,8 +29,9 @@ def test_the_smallest_file_of_the_interface_works() -> None:
 def test_an_alertmanager_on_loopback_needs_no_leave_and_a_webhook_does() -> None:
     build(read({"kind": "alertmanager", "url": "http://127.0.0.1:9093"}), post=dry)
     build(read({"kind": "webhook", "url": "http://127.0.0.1:9900/hook", "allow_private": True}), post=dry)
-    with pytest.raises(ConfigError, match="allow_private"):
-        build(read({"kind": "webhook", "url": "http://127.0.0.1:9900/hook"}), post=dry)
+    for host in ("127.0.0.1", "localhost", "a.localhost", "LOCALHOST.", "①②⑦.0.0.1"):
+        with pytest.raises(ConfigError, match="allow_private"):
+            build(read({"kind": "webhook", "url": f"http://{host}:9900/hook"}), post=dry)
 
 
 def test_replicas_are_destinations_of_their_own() -> None:
@@ -48,6 +49,8 @@ def test_every_kind_has_a_maker() -> None:
         ({"kind": "alertmanager"}, "no url"),
         ({"kind": "alertmanager", "url": "localhost:9093"}, "http://"),
         ({"kind": "alertmanager", "url": "ftp://a"}, "http://"),
+        ({"kind": "webhook", "url": "http://[::1/canary"}, "cannot be read"),
+        ({"kind": "webhook"}, "no url"),
         ({"kind": "alertmanager", "url": "http://u:p@a"}, "user or password"),
         ({"kind": "alertmanager", "url": "http://a", "urls": ["http://a"]}, "twice"),
         ({"kind": "alertmanager", "url": "http://a", "resend_interval_s": 900}, "resend_interval_s"),
@@ -75,6 +78,13 @@ def test_unknown_keys_and_kinds_are_errors() -> None:
 
 def test_names() -> None:
     two = read({"kind": "console"}, {"kind": "webhook", "url": "http://a", "name": "console"})
-    with pytest.raises(ConfigError, match=r"sinks\[1\]\.name"):
+    with pytest.raises(ConfigError, match=r"sinks\[1\] is called 'console', as is sinks\[0\]"):
         check(two)
-    assert names_of(read({"kind": "console"}, {"kind": "console"})) == ("console", "console-2")
+    assert names_of(read({"kind": "console"}, {"kind": "console", "name": "ops"})) == ("console", "ops")
+
+
+def test_two_of_a_kind_need_names_or_an_exchange_in_the_file_would_swap_their_queues() -> None:
+    hooks = ({"kind": "webhook", "url": "http://a"}, {"kind": "webhook", "url": "http://b"})
+    with pytest.raises(ConfigError, match="give each a name of its own"):
+        check(read(*hooks))
+    check(read(hooks[0], hooks[1] | {"name": "b"}))

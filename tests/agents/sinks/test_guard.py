@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
 from agents.sinks.delivery import Outcome
-from agents.sinks.guard import GuardedResolver, RefusedError, refusal
+from agents.sinks.guard import system_lookup
 from agents.sinks.http import Client
 from agents.sinks.notice import Request
 
@@ -47,10 +48,19 @@ TABLE = [
     ("[2001:0:53aa:64c::1]", None, True, True),
     ("[::127.0.0.1]", None, True, True),
     ("[2001:db8::1]", None, True, True),
+    ("①②⑦.0.0.1", None, True, False),
+    ("127。0。0。1", None, True, False),
+    ("１６９.254.169.254", None, True, True),
+    ("[fd00:ec2::254]", None, True, True),
+    ("100.100.100.200", None, True, True),
+    ("168.63.129.16", None, True, True),
+    ("cloud.example", ["100.100.100.200"], True, True),
+    ("localhost", ["127.0.0.1"], True, False),
     ("0x7f.1", ["127.0.0.1"], True, False),
-    ("2130706433", ["127.0.0.1"], True, False),
-    ("0177.0.0.1", ["127.0.0.1"], True, False),
-    ("127.1", ["127.0.0.1"], True, False),
+    ("2130706433", ["127.0.0.1"], True, True),
+    ("①②⑦.1", ["127.0.0.1"], True, True),
+    ("0177.0.0.1", ["127.0.0.1"], True, True),
+    ("127.1", ["127.0.0.1"], True, True),
     ("localtest.example", ["127.0.0.1"], True, False),
     ("mixed.example", ["93.184.216.34", "10.0.0.1"], True, False),
     ("mapped.example", ["::ffff:192.168.0.1"], True, False),
@@ -62,25 +72,29 @@ TABLE = [
 ]
 
 
-def judged(host: str, found: Sequence[str] | None, *, allow_private: bool) -> str | None:
-    """As the client judges: a literal by itself, a name by what it resolves to."""
-    if found is None:
-        return refusal(host.strip("[]").replace("%25", "%"), allow_private=allow_private)
+async def judged(host: str, found: Sequence[str] | None, *, allow_private: bool) -> bool:
+    """Whether the client refuses; it is not let out of the house."""
+    gone_out: list[str] = []
 
-    async def lookup(_host: str, _port: int) -> Sequence[str]:
-        return found
+    async def lookup(name: str, port: int) -> Sequence[str]:
+        return found if found is not None else await system_lookup(name, port)
 
-    try:
-        asyncio.run(GuardedResolver(allow_private=allow_private, lookup=lookup).resolve(host, 443))
-    except RefusedError as error:
-        return str(error)
-    return None
+    def no_socket(info: Any) -> socket.socket:
+        gone_out.append(str(info[4][0]))
+        raise OSError("this test goes nowhere")
+
+    async with Client(lookup=lookup) as client:
+        session = client._session(allow_private=allow_private)
+        session.connector._socket_factory = no_socket  # type: ignore[union-attr]
+        answer = await client.post(request(f"http://{host}:9/", allow_private=allow_private))
+    assert answer.status == 0
+    return not gone_out
 
 
 @pytest.mark.parametrize(("host", "found", "refused", "still_refused"), TABLE)
 def test_table(host: str, found: list[str] | None, refused: bool, still_refused: bool) -> None:
-    assert (judged(host, found, allow_private=False) is not None) == refused
-    assert (judged(host, found, allow_private=True) is not None) == still_refused
+    assert asyncio.run(judged(host, found, allow_private=False)) == refused
+    assert asyncio.run(judged(host, found, allow_private=True)) == still_refused
 
 
 def request(url: str, *, allow_private: bool = False, total_timeout_s: float = 2.0) -> Request:
@@ -102,7 +116,7 @@ def test_numbers_that_the_system_reads_as_loopback_are_refused(with_tool: Callab
     async def story(tool: Any) -> None:
         port = tool.url.rpartition(":")[2]
         async with Client() as client:
-            for host in ("127.1", "0x7f.1", "2130706433", "localhost"):
+            for host in ("127.1", "0x7f.1", "2130706433", "localhost", "①②⑦.0.0.1", "127。0。0。1"):
                 answer = await client.post(request(f"http://{host}:{port}/"))
                 assert answer.outcome is not Outcome.DELIVERED, (host, answer)
                 assert answer.status == 0

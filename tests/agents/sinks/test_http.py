@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from aiohttp import web
 
 from agents.secret import Secret
+from agents.sinks import http
 from agents.sinks.delivery import Outcome
 from agents.sinks.http import ANSWER_CAP_BYTES, DETAIL_CAP, Client
 from agents.sinks.notice import Request
@@ -69,6 +71,34 @@ def test_an_echoed_secret_is_masked(with_tool: Callable[..., None]) -> None:
         tool.answers = [web.Response(status=401, text=f"bad key {TOKEN.reveal()}")]
         async with Client() as client:
             assert (await client.post(request(tool.url))).detail == "bad key ***"
+
+    with_tool(story)
+
+
+def test_an_echoed_path_is_masked_as_it_is_in_errors(with_tool: Callable[..., None]) -> None:
+    async def story(tool: Any) -> None:
+        tool.answers = [web.Response(status=401, text="no thanks /hook/PATHTOKEN with q=QUERYTOKEN")]
+        async with Client() as client:
+            answer = await client.post(request(tool.url + "/hook/PATHTOKEN?q=QUERYTOKEN"))
+        assert answer.detail == "no thanks /*** with /***"
+
+    with_tool(story)
+
+
+def test_a_yes_whose_words_never_end_is_a_yes(with_tool: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "BODY_S", 0.2)
+
+    async def story(tool: Any) -> None:
+        tool.stall = True
+        tool.answers = [202, 503]
+        async with Client() as client:
+            first = await client.post(request(tool.url, total_timeout_s=30.0))
+            second = await client.post(request(tool.url, total_timeout_s=30.0))
+            assert (first.outcome, first.status, first.detail) == (Outcome.DELIVERED, 202, "said 202")
+            assert (second.outcome, second.status) == (Outcome.RETRY, 503)
+            monkeypatch.setattr(http, "BODY_S", 5.0)
+            third = await client.post(request(tool.url, total_timeout_s=0.3))
+            assert (third.outcome, third.status) == (Outcome.DELIVERED, 200), "the whole request's time counts too"
 
     with_tool(story)
 

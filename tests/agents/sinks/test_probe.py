@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -10,8 +11,10 @@ import orjson
 import pytest
 
 from agents.secret import Secret
+from agents.sinks import guard
 from agents.sinks.config import AlertmanagerSink, ConsoleSink, PagerDutySink, SinkConfig, WebhookSink
-from agents.sinks.probe import dry, secrets_of, send_test
+from agents.sinks.probe import dry, resolve, secrets_of, send_test
+from engine.errors import OutsideError
 
 CANARY = "0123456789abcdefcanary0123456789"
 KEY = Secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
@@ -54,6 +57,34 @@ def test_each_replica_is_tried() -> None:
     sink = AlertmanagerSink(urls=("http://one:9093", "http://two:9093"))
     shown = asyncio.run(send_test(sink, environment="prod", now_s=1e9, post=dry))
     assert [one.destination for one in shown] == ["alertmanager"] * 2 + ["alertmanager#2"] * 2
+
+
+def test_no_token_in_a_path_is_shown() -> None:
+    sink = WebhookSink(url=f"https://hooks.example/services/T0/{CANARY}?q={CANARY}")
+    (first, _) = asyncio.run(send_test(sink, environment="prod", now_s=1e9, post=dry))
+    assert first.url == "https://hooks.example/***"
+
+
+def test_hosts_are_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def lookup(host: str, _port: int) -> list[str]:
+        if host == "inside.example":
+            return ["10.0.0.5"]
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(guard, "system_lookup", lookup)
+
+    def look(**fields: Any) -> None:
+        asyncio.run(resolve([WebhookSink(**fields)], timeout_s=1.0))
+
+    look(url="https://inside.example/hook", allow_private=True)
+    look(url="https://8.8.8.8/hook")
+    with pytest.raises(
+        OutsideError, match=r"webhook: inside.example resolves .*: 10.0.0.5 is loopback"
+    ):
+        look(url="https://inside.example/hook")
+    with pytest.raises(OutsideError, match=r"ops: away.example does not resolve: Name or service not known"):
+        look(url="https://away.example/canary", name="ops")
+    asyncio.run(resolve([ConsoleSink()], timeout_s=1.0))
 
 
 def test_console(capsys: pytest.CaptureFixture[str]) -> None:

@@ -102,6 +102,8 @@ def test_probes(fields: dict[str, Any], alive: bool, ready: bool) -> None:
 
 
 def test_a_sink_that_is_down_is_degraded_not_unready() -> None:
+    pause = checks.ready(standing(sinks=(SinkStanding("w", "closed", {}, 0.0, {}, held_s=120.0),)))[-1]
+    assert (pause.ok, pause.detail) == (None, "circuit closed, asks for a pause of 120 s more")
     found = names(checks.ready(standing(sinks=(SinkStanding("w", "open", {}, 0.0, {}),))))
     assert found["sink w"] is None
 
