@@ -40,7 +40,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
     counters: records, snapshots, gaps, gap_records, orders, client_errors, uploads, uploads_failed, restores,
     snapshots_refused, partitions_raised of this life. sent: records by topic without
-    prefix. dead: dead letters by reason. waiting: records not acknowledged yet.
+    prefix. dead: dead letters by reason. waiting: records not acknowledged yet. ended: it has left in order.
     """
 
     pid: int
@@ -52,6 +52,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     dead: dict[str, int]
     waiting: int
     shards: tuple[ShardProgress, ...]
+    ended: bool = False
 
 
 def write(path: Path, progress: Progress) -> None:

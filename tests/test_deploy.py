@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from agents import settings
+from agents import settings, supervisor
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -47,6 +47,10 @@ def test_graft_accepts_its_configuration() -> None:
     broker = f"{SERVICES['kafka']['environment']['KAFKA_ADVERTISED_LISTENERS'].removeprefix('PLAINTEXT://')}"
     assert chosen.kafka.bootstrap == broker
     assert chosen.state.dir in {target for _, target in mounted()}
+
+
+def test_docker_waits_for_the_last_checkpoint() -> None:
+    assert int(SERVICES["graft"]["stop_grace_period"].removesuffix("s")) > supervisor.STOP_S
 
 
 def test_all_speak_of_one_topic_and_one_broker() -> None:

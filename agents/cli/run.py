@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import time
 from pathlib import Path
 
 from agents.cli.options import USUAL_CONFIG, add_config, settings_of
@@ -59,16 +60,17 @@ def main(args: argparse.Namespace, out: Out) -> int:
     worker = [*(["--dry-run"] if args.dry_run else []), "--log", args.log]
     extra = {"detector": ["--start", args.start, "--log", args.log], "worker": worker}
     found = supervisor.parts(config=path, only=args.only, extra=extra, env=os.environ)
+    began_ms = time.time() * 1000
     status = supervisor.Supervisor(found).run()
-    out.note(_summary(Path(settings.state.dir)))
+    out.note(_summary(Path(settings.state.dir), began_ms))
     return status
 
 
-def _summary(folder: Path) -> str:
-    """What the detectors of this life have done, from their progress files."""
+def _summary(folder: Path, began_ms: float) -> str:
+    """What the detectors have done since then, from their progress files."""
     from agents.progress import read_all
 
-    lives = read_all(folder)
+    lives = [one for one in read_all(folder) if one.started_ms >= began_ms]
     records = sum(one.counters.get("records", 0) for one in lives)
     alerts = sum(one.sent.get("alerts", 0) for one in lives)
     dead = sum(sum(one.dead.values()) for one in lives)

@@ -59,7 +59,7 @@ class Report(Protocol):
     """Who is told how it goes: each turn, and once more before the clients are closed."""
 
     def when_due(self, loop: Loop, /) -> None: ...
-    def now(self, loop: Loop, /) -> None: ...
+    def now(self, loop: Loop, /, *, ended: bool) -> None: ...
 
 
 @dataclass(slots=True, kw_only=True)
@@ -96,7 +96,7 @@ class Loop:
             self.durability.checkpoint(held)
         if self.uploads is not None:
             self.uploads.finish(list(self.holdings))
-        self.report.now(self)
+        self.report.now(self, ended=True)
         self.assignment.close()
         self.controls.close()
 

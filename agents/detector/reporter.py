@@ -28,11 +28,11 @@ class Reporter:
             self._due_s = now_s + REPORT_EVERY_S
             self.now(loop)
 
-    def now(self, loop: Loop) -> None:
+    def now(self, loop: Loop, *, ended: bool = False) -> None:
         """Write."""
-        progress.write(self._path, self.standing(loop))
+        progress.write(self._path, self.standing(loop, ended=ended))
 
-    def standing(self, loop: Loop) -> progress.Progress:
+    def standing(self, loop: Loop, *, ended: bool = False) -> progress.Progress:
         """Everything that others may want to know of this process."""
         return progress.Progress(
             pid=os.getpid(),
@@ -44,6 +44,7 @@ class Reporter:
             dead=dict(loop.outputs.dead_reasons),
             waiting=loop.outputs.waiting,
             shards=tuple(self._shard(loop, held) for held in loop.holdings),
+            ended=ended,
         )
 
     @staticmethod

@@ -173,6 +173,7 @@ class Parts:
         now_s, notifier = time.time(), self.notifier
         counts = notifier.standing.counts
         reader = notifier.reader
+        sent, dead = self._out.counts()
         return Standing(
             version=self._version,
             now_s=now_s,
@@ -203,6 +204,9 @@ class Parts:
             labels=self.reviewer.answers,
             questions=self.reviewer.desk.counters,
             open_questions=self.reviewer.desk.open_count(),
+            reader=reader.counters if reader else {},
+            sent=sent,
+            dead=dead,
         )
 
 

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from agents.progress import Progress
 from agents.web.standing import Standing
 
-#: The detector writes each second; a checkpoint on a slow disk may hold it for some.
-HEARTBEAT_S = 30.0
+#: The detector writes four times a second, but not while it fetches a shard's state, waits for room in a full queue or
+#: for a slow disk; each of these has its limit below max.poll.interval.ms (two minutes).
+HEARTBEAT_S = 150.0
+#: One that was killed for good beside another leaves its file; so long it is taken for one that hangs.
+FORGOTTEN_S = 3600.0
 #: The reader turns four times a second, and waits ten seconds for the group's offsets at most.
 READER_S = 60.0
 #: A detector compiles its kernels for half a minute at its first start.
@@ -42,11 +46,18 @@ def passed(checks: list[Check]) -> bool:
 
 
 def _detector_turns(now: Standing) -> Check:
-    if not now.progress:
-        return Check("detector", None, "no detector has written its progress here")
-    age_s = now.now_s - max(one.at_ms for one in now.progress) / 1000
+    watched = _watched(now)
+    if not watched:
+        return Check("detector", None, "no detector runs here")
+    age_s = max(now.age_s(one) for one in watched)
     starting = now.up_s < GRACE_S
-    return Check("detector", age_s < HEARTBEAT_S or starting, f"last sign of life {max(0.0, age_s):.0f} s ago")
+    return Check("detector", age_s < HEARTBEAT_S or starting, f"last sign of life {age_s:.0f} s ago")
+
+
+def _watched(now: Standing) -> list[Progress]:
+    """Detectors that have not left in order; the last that was heard of, and others unless that is long ago."""
+    last_ms = max((one.at_ms for one in now.progress), default=0)
+    return [one for one in now.progress if not one.ended and (one.at_ms == last_ms or now.age_s(one) < FORGOTTEN_S)]
 
 
 def _reader_turns(now: Standing) -> Check:
@@ -57,13 +68,10 @@ def _reader_turns(now: Standing) -> Check:
 
 
 def _detector_ready(now: Standing) -> Check:
-    fresh = [one for one in now.progress if now.now_s - one.at_ms / 1000 < HEARTBEAT_S]
-    if not now.progress:
-        return Check("shards", None, "no detector here")
-    shards = sum(len(one.shards) for one in fresh)
-    return Check(
-        "shards", any(one.ready for one in fresh), f"{shards} held, {sum(one.ready for one in fresh)} workers ready"
-    )
+    if not _watched(now):
+        return Check("shards", None, "no detector runs here")
+    shards, ready = sum(len(one.shards) for one in now.fresh), sum(one.ready for one in now.fresh)
+    return Check("shards", ready > 0, f"{shards} held, {ready} workers ready")
 
 
 def _assigned(now: Standing) -> Check:

@@ -6,7 +6,7 @@ topics and sinks are configured, the rest are words of ours.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -23,6 +23,13 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _LIFE = (
     ("records", "graft_records", "Kafka records read"),
     ("snapshots", "graft_snapshots", "Snapshots written"),
+    ("snapshots_put_off", "graft_snapshots_put_off", "Snapshots put off, as the broker had not acknowledged"),
+    ("snapshots_refused", "graft_snapshots_refused", "Snapshots that could not be used"),
+    ("uploads", "graft_state_uploads", "States written to the state topic"),
+    ("uploads_failed", "graft_state_uploads_failed", "States that could not be written to the state topic"),
+    ("restores", "graft_state_restores", "Shards that went on from the state topic"),
+    ("partitions_raised", "graft_partitions_raised", "Times that an input was found with more partitions"),
+    ("reports_failed", "graft_reports_failed", "Times that the progress file could not be written"),
     ("gaps", "graft_gaps", "Times that records were gone before they could be read"),
     ("gap_records", "graft_gap_records", "Records that were gone before they could be read"),
     ("orders", "graft_orders_applied", "Orders applied at a barrier"),
@@ -62,7 +69,7 @@ class Exposition(Collector):
         info.add_metric([now.version], 1)
         yield info
         yield from _detectors(now)
-        yield from _shards(now.progress)
+        yield from _shards(now.fresh)
         yield from _sinks(now)
         yield from _flows(now)
 
@@ -72,16 +79,23 @@ def _detectors(now: Standing) -> Iterator[Any]:
         "graft_detector_heartbeat_timestamp_seconds", "Last sign of life of any detector here",
         max((one.at_ms / 1000 for one in now.progress), default=0.0),
     )  # fmt: skip
-    yield _gauge("graft_detectors_ready", "Detectors that repeat nothing", sum(one.ready for one in now.progress))
-    yield _gauge("graft_unacknowledged_records", "Sent, not yet acknowledged", sum(one.waiting for one in now.progress))
+    yield _gauge("graft_detectors_ready", "Detectors that repeat nothing", sum(one.ready for one in now.fresh))
+    yield _gauge("graft_unacknowledged_records", "Sent, not yet acknowledged", sum(one.waiting for one in now.fresh))
     for name, metric, text in _LIFE:
         yield _counter(metric, text, sum(one.counters.get(name, 0) for one in now.progress))
-    yield _labelled("graft_sent_records", "Records sent, by topic", ["topic"], _sum(one.sent for one in now.progress))
-    yield _labelled("graft_dead_letters", "Dead letters, by reason", ["reason"], _sum(one.dead for one in now.progress))
+    sent, dead = [now.sent, *(one.sent for one in now.progress)], [now.dead, *(one.dead for one in now.progress)]
+    yield _labelled("graft_sent_records", "Records sent, by topic", ["topic"], _sum(sent))
+    yield _labelled("graft_dead_letters", "Dead letters, by reason", ["reason"], _sum(dead))
 
 
 def _shards(progress: tuple[Progress, ...]) -> Iterator[Any]:
-    shards = [shard for one in progress for shard in one.shards]
+    # A partition that has just moved is told of by both for a moment.
+    newest = {
+        (shard.topic, shard.partition): shard
+        for one in sorted(progress, key=lambda one: one.at_ms)
+        for shard in one.shards
+    }
+    shards = list(newest.values())
     lag = GaugeMetricFamily("graft_lag_records", "Records behind the end", labels=["topic", "partition"])
     unsaved = GaugeMetricFamily("graft_unsaved_records", "Records since the snapshot", labels=["topic", "partition"])
     ledger: dict[tuple[str, ...], float] = {}
@@ -130,6 +144,13 @@ def _flows(now: Standing) -> Iterator[Any]:
     refused = {(flow.name,): float(flow.refused) for flow in now.flows}
     yield _labelled("graft_flow_records", "Records taken by the worker's flows", ["flow"], records)
     yield _labelled("graft_flow_refused", "Records that a flow could not use", ["flow"], refused)
+    yield _counter(
+        "graft_notifier_gaps", "Times that alerts were gone before they were read", now.reader.get("gaps", 0)
+    )
+    yield _counter(
+        "graft_notifier_client_errors", "Errors that the notifier's Kafka client has reported",
+        now.reader.get("client_errors", 0),
+    )  # fmt: skip
     yield _labelled("graft_alerts_taken", "Alert records, by what became of them", ["outcome"], _keyed(now.taken))
     yield _labelled("graft_drift", "Drift records, by kind and outcome", ["kind", "outcome"], now.drift)
     yield _labelled("graft_labels", "Answers of people, by outcome", ["answer", "outcome"], now.labels)
@@ -159,7 +180,7 @@ def _keyed(values: Mapping[str, float]) -> dict[tuple[str, ...], float]:
     return {(key,): value for key, value in values.items()}
 
 
-def _sum(parts: Iterator[Mapping[str, int]]) -> dict[tuple[str, ...], float]:
+def _sum(parts: Iterable[Mapping[str, int]]) -> dict[tuple[str, ...], float]:
     total: dict[tuple[str, ...], float] = {}
     for part in parts:
         for key, value in part.items():

@@ -70,8 +70,9 @@ class Server:
     def _allowed(self, request: web.Request) -> bool:
         if self._token is None:
             return True
-        given = request.headers.get("Authorization", "")
-        return hmac.compare_digest(given.encode(), f"Bearer {self._token.reveal()}".encode())
+        # aiohttp's own way back to the bytes that came.
+        given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
+        return hmac.compare_digest(given, f"Bearer {self._token.reveal()}".encode())
 
     async def _livez(self, request: web.Request) -> web.Response:
         return _told(checks.alive(self._standing()), "livez", verbose="verbose" in request.query)

@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 from agents.progress import Progress
 
+#: A detector writes its progress four times a second; what is older than this says nothing of now.
+FRESH_S = 30.0
+
 
 class SinkStanding(NamedTuple):
     """One destination. requests: by outcome. seconds: spent waiting for answers. states: deliveries by state.
@@ -37,6 +40,7 @@ class Standing(NamedTuple):
     """The whole. Times are wall clock; reader_turned_s 0: never. oldest_queued_s: None when nothing waits.
 
     drift, labels: by (kind or answer, outcome); questions, open_questions: by status; taken: alerts by outcome.
+    reader: counters of the notifier's reader; sent, dead: records by topic and dead letters by reason of the worker.
     """
 
     version: str
@@ -54,3 +58,15 @@ class Standing(NamedTuple):
     labels: Mapping[tuple[str, str], int]
     questions: Mapping[str, int]
     open_questions: Mapping[str, int]
+    reader: Mapping[str, int] = {}
+    sent: Mapping[str, int] = {}
+    dead: Mapping[str, int] = {}
+
+    @property
+    def fresh(self) -> tuple[Progress, ...]:
+        """Detectors that are at work; the files of others stay behind."""
+        return tuple(one for one in self.progress if not one.ended and self.age_s(one) < FRESH_S)
+
+    def age_s(self, one: Progress) -> float:
+        """How long ago a detector has written its progress."""
+        return max(0.0, self.now_s - one.at_ms / 1000)

@@ -60,6 +60,7 @@ def test_a_signal_ends_it_with_everything_saved(world: World) -> None:
     (last,) = progress.read_all(world.folder / "state")
     assert {shard.saved_offset for shard in last.shards} == {50}
     assert last.counters["records"] == 100
+    assert last.ended
 
 
 def test_a_restart_goes_on_where_the_state_stands(world: World) -> None:
