@@ -98,7 +98,11 @@ def score(
 
 def p99_ms(heard: Iterable[Heard]) -> float | None:
     """99 % of the alerts and questions were back on their topic so soon after the sample that caused them."""
-    waits = sorted(one.delay_s for one in heard if one.topic in ("alerts", "escalations") and one.delay_s is not None)
+    waits = sorted(
+        one.delay_s
+        for one in heard
+        if one.topic in ("alerts", "escalations") and one.value.get("state") != "answered" and one.delay_s is not None
+    )
     return round(1000 * waits[min(len(waits) - 1, int(0.99 * len(waits)))], 1) if waits else None
 
 

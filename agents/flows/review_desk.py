@@ -63,8 +63,9 @@ class Desk:
         status = Status(state)
         if known and known.status in (Status.ANSWERED, Status.EXPIRED):
             return None
-        answer = known.answer_id if known else None
-        return self._file(name, Question(known.record if known else record, status, answer))
+        label = record.get("label") if status is Status.ANSWERED else None
+        answer_id = label if isinstance(label, str) else None
+        return self._file(name, Question(known.record if known else record, status, answer_id))
 
     def question_for(self, label: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """The escalation that a label answers, None where it names none. BadSample: unknown or closed."""
@@ -79,17 +80,6 @@ class Desk:
         if question.status is Status.ANSWERED and question.answer_id not in (None, label.get("id")):
             raise BadSample("closed_escalation", f"escalation {name} has been answered; the first answer counts")
         return question.record
-
-    def answered(self, label: Mapping[str, Any]) -> None:
-        """The label has become an order."""
-        name = label.get("escalation")
-        if isinstance(name, str) and (question := self._questions.get(name)):
-            self._questions[name] = Question(question.record, Status.ANSWERED, str(label.get("id")))
-
-    def knows(self, label: Mapping[str, Any]) -> bool:
-        """Whether the escalation that a label names has been heard of."""
-        name = label.get("escalation")
-        return name is None or (isinstance(name, str) and name in self._questions)
 
     def open_count(self) -> dict[str, int]:
         """Open questions by status, for /metrics."""

@@ -1,10 +1,13 @@
 """Reviewer: escalations to the desk, people's answers to orders. The science is engine.feedback.
 
 Owns the two agents' handlers and the way in which the desk catches up with the escalations topic. An answer may reach
-its topic before its question reaches ours (two topics have no order between them), and after a restart Faust begins
-behind what was open: so the topic itself is asked before an escalation is called unknown.
+its topic before its question reaches ours (two topics have no order between them), after a restart Faust begins behind
+what was open, and another worker of the group may be the one that hears the questions or has taken the first answer:
+so the topic itself is asked before each answer to an escalation is judged.
 
-Idempotent: the id of an order follows from the label's, and a shard applies an id once.
+An answer that counts leaves as two records: the order, and `answered` on the escalations topic, so that whoever reads
+it later, in whatever process, knows which answer was the first. Idempotent: both ids follow from what is answered, and
+a shard applies an id once.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from agents.flows.review_desk import Desk
 from agents.flows.thin import Out, Told, key_of
 from agents.flows.tuner import decided, with_cause
 from engine.errors import BadSample, OutsideError
+from engine.series import stable_id
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +58,7 @@ class Reviewer:
         answer = label.get("answer")
         if answer not in ANSWERS:
             raise BadSample("answer", f"answer is {str(answer)[:80]!r}; wanted one of {', '.join(ANSWERS)}")
-        if not self.desk.knows(label):
+        if label.get("escalation") is not None:
             await self.catch_up()
         try:
             question = self.desk.question_for(label)
@@ -62,8 +66,13 @@ class Reviewer:
         except BadSample:
             self.answers[answer, "refused"] += 1
             raise
-        await asyncio.to_thread(self._out.send, [Told("control", key_of(order), order)])
-        self.desk.answered(label)
+        told = [Told("control", key_of(order), order)]
+        closed = _answered(question, label, came) if question is not None else None
+        if closed is not None:
+            told.append(Told("escalations", str(closed["series"]), closed))
+        await asyncio.to_thread(self._out.send, told)
+        if closed is not None:
+            self.desk.take(closed)
         self.answers[answer, "applied"] += 1
 
     async def catch_up(self) -> None:
@@ -78,6 +87,23 @@ class Reviewer:
         except BadSample:
             # The agent that reads the same record makes the dead letter.
             return
+
+
+def _answered(question: Mapping[str, Any], label: Mapping[str, Any], came: Came) -> dict[str, Any]:
+    """The question's last record."""
+    about = {name: question.get(name) for name in ("environment", "entity", "series", "escalation", "opened_ms")}
+    closed = {
+        "schema": ESCALATION,
+        "id": stable_id("escalation", str(question["escalation"]), "answered"),
+        "state": "answered",
+        "at_ms": label.get("at_ms"),
+        **about,
+        "answer": label["answer"],
+        "by": label["by"],
+        "label": label["id"],
+        "follows": question["follows"],
+    }
+    return with_cause(closed, came)
 
 
 class TopicHistory:

@@ -145,6 +145,8 @@ def test_the_whole_worker(place: Place, with_tool: Any, alert_record: Any) -> No
         assert by_kind["retune"]["params"] == {"shift": 2.0, "mean": 1.0, "sd": 0.5, "season_level": 0.0}
         assert by_kind["retune"]["follows"][-1] == {"topic": "graft.drift", "partition": 0, "offset": 1}
         assert by_kind["label"]["target"]["partition"] == 0
+        questions = [orjson.loads(one.value()) for one in await asyncio.to_thread(place.read, "escalations", 2)][:2]
+        assert [(one["state"], one.get("label")) for one in questions] == [("opened", None), ("answered", "l1")]
 
         await until(lambda: len(tool.seen) == 2)
         assert [one.headers["webhook-id"] for one in tool.seen] == ["a1-firing", "a1-resolved"]

@@ -210,6 +210,45 @@ def test_an_answer_becomes_an_order() -> None:
     assert broker.reasons() == []
 
 
+def test_the_first_answer_counts_in_every_process() -> None:
+    """The topic says which one it was: to the same desk, to the next life's, and to another worker's."""
+    broker = Broker()
+    _, desk, reviewer, _ = made(broker, history=[ESCALATION])
+    contrary = {**LABEL, "id": "l2", "answer": "incident", "by": "bob"}
+    run(desk, ESCALATION)
+    run(reviewer, LABEL, contrary)
+    told = broker.records("graft.escalations")
+    assert told == [{
+        "schema": "graft.escalation/1", "id": told[0]["id"], "state": "answered", "at_ms": 6, "environment": None,
+        "entity": "host=a", "series": SERIES, "escalation": "e1", "opened_ms": None, "answer": "expected", "by": "ann",
+        "label": "l1", "follows": [*FOLLOWS, {"topic": "t", "partition": 0, "offset": 0}],
+    }]  # fmt: skip
+    assert broker.reasons() == ["closed_escalation"]
+    *_, again, _ = made(broker, history=[ESCALATION, *told])
+    run(again, contrary, LABEL)
+    assert broker.reasons() == ["closed_escalation"] * 2
+    assert {order["params"]["by"] for order in broker.records("graft.control")} == {"ann"}
+    assert len({record["id"] for record in broker.records("graft.escalations")}) == 1
+
+
+def test_an_answer_given_through_another_worker_is_heard_of() -> None:
+    """One worker of the group hears the questions, another the answers; before, the topic had only the question."""
+    broker, history = Broker(), [ESCALATION]
+    *_, reviewer, _ = made(broker, history=history)
+    run(reviewer, {**LABEL, "escalation": "nobody"})
+    history.append({**ESCALATION, "state": "answered", "label": "l0"})
+    run(reviewer, LABEL)
+    assert broker.reasons() == ["unknown_escalation", "closed_escalation"]
+
+
+def test_an_answer_without_a_question_closes_none() -> None:
+    broker = Broker()
+    *_, reviewer, _ = made(broker)
+    run(reviewer, {**LABEL, "escalation": None, "series": SERIES, "target": {"topic": "metrics", "partition": 3}})
+    assert len(broker.records("graft.control")) == 1
+    assert broker.records("graft.escalations") == []
+
+
 def test_an_answer_that_comes_before_its_question_asks_the_topic() -> None:
     broker = Broker()
     *_, reviewer, _ = made(broker, history=[b"junk", ESCALATION])

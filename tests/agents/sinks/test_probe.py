@@ -78,9 +78,7 @@ def test_hosts_are_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     look(url="https://inside.example/hook", allow_private=True)
     look(url="https://8.8.8.8/hook")
-    with pytest.raises(
-        OutsideError, match=r"webhook: inside.example resolves .*: 10.0.0.5 is loopback"
-    ):
+    with pytest.raises(OutsideError, match=r"webhook: inside.example resolves .*: 10.0.0.5 is loopback"):
         look(url="https://inside.example/hook")
     with pytest.raises(OutsideError, match=r"ops: away.example does not resolve: Name or service not known"):
         look(url="https://away.example/canary", name="ops")
