@@ -3,7 +3,9 @@
 Owns the judgement and the look at the broker. aiokafka has no sign of health: after an outage it can hold an empty
 assignment and wait for ever (seen when the broker was away while the worker started), and Faust calls that running.
 
-Not obvious: it watches the group, not this process. A worker without partitions of its own is well as long as the
+Not obvious: an end beyond the position is no proof of a record. The end of a transaction is a marker that no reader
+gets, so behind a transactional writer the gap of one never closes; what seems to wait is looked for before anything is
+ended. And it watches the group, not this process. A worker without partitions of its own is well as long as the
 group gets on; if the group stands still, any member that starts anew makes it share out its partitions again.
 """
 
@@ -26,26 +28,30 @@ Places = Mapping[tuple[str, int], tuple[int, int]]
 
 
 class Standstill:
-    """How long records have waited at one and the same position.
+    """How long each position has stood still before its end.
 
     >>> watch = Standstill()
     >>> watch.look({("t", 0): (5, 9)}, now_s=0.0), watch.look({("t", 0): (5, 9)}, now_s=7.0)
-    (0.0, 7.0)
+    ({('t', 0): 0.0}, {('t', 0): 7.0})
     >>> watch.look({("t", 0): (6, 9)}, now_s=8.0), watch.look({("t", 0): (9, 9)}, now_s=99.0)
-    (0.0, 0.0)
+    ({('t', 0): 0.0}, {})
     """
 
     def __init__(self) -> None:
         self._since: dict[tuple[str, int], tuple[int, float]] = {}
 
-    def look(self, places: Places, *, now_s: float) -> float:
-        """Seconds of the longest standstill."""
+    def look(self, places: Places, *, now_s: float) -> dict[tuple[str, int], float]:
+        """Seconds by place, of those that are not at their end."""
         waiting = {place: committed for place, (committed, end) in places.items() if committed < end}
         self._since = {
             place: self._since[place] if self._since.get(place, (-1, 0.0))[0] == committed else (committed, now_s)
             for place, committed in waiting.items()
         }
-        return max((now_s - since for _, since in self._since.values()), default=0.0)
+        return {place: now_s - since for place, (_, since) in self._since.items()}
+
+    def forget(self, place: tuple[str, int]) -> None:
+        """Nothing waits there after all; from now on anew."""
+        self._since.pop(place, None)
 
 
 async def watch(
@@ -64,12 +70,15 @@ async def watch(
             places = await loop.run_in_executor(thread, places_of, eyes, topics)
             if places is None:
                 continue
-            waited_s = standstill.look(places, now_s=clock())
-            if waited_s >= stuck_s:
-                raise OutsideError(
-                    f"Records of {', '.join(topics)} have waited for {waited_s:.0f} s and the Faust worker does not "
-                    "take them. Stopping; the next start goes on where it stood."
-                )
+            for place, waited_s in standstill.look(places, now_s=clock()).items():
+                if waited_s < stuck_s:
+                    continue
+                if await loop.run_in_executor(thread, holds_record, eyes, place, places[place][0]):
+                    raise OutsideError(
+                        f"Records of {place[0]}[{place[1]}] have waited for {waited_s:.0f} s and the Faust worker does "
+                        "not take them. Stopping; the next start goes on where it stood."
+                    )
+                standstill.forget(place)
     finally:
         thread.submit(eyes.close)
         thread.shutdown(wait=False)
@@ -92,3 +101,17 @@ def places_of(consumer: Any, topics: Sequence[str]) -> Places | None:
         log.debug("the broker does not say where the group stands: %s", error)
         return None
     return found
+
+
+def holds_record(consumer: Any, place: tuple[str, int], offset: int) -> bool:
+    """Whether there is a record at that offset or beyond; False while the broker does not say."""
+    from confluent_kafka import KafkaException, TopicPartition
+
+    try:
+        consumer.assign([TopicPartition(*place, offset)])
+        found = consumer.consume(1, TIMEOUT_S)
+        consumer.unassign()
+    except KafkaException as error:
+        log.debug("the broker does not say what waits at %s: %s", place, error)
+        return False
+    return any(one.error() is None for one in found)

@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import ConfigResource, ResourceType
 
 from agents.clients import consumer_config, producer_config
+from agents.flows.flow_watch import holds_record, places_of
 from agents.topics import Topics, ensure_topics, partitions_of, topic_plans
 from tests.real_broker.kafka import RealKafka
 
@@ -116,6 +117,24 @@ def test_a_topic_misspelt_is_an_error_and_not_a_new_topic(kafka: RealKafka) -> N
     finally:
         consumer.close()
     assert partitions_of(here, ["metricz"]) == {}
+
+
+def test_behind_a_transaction_no_record_waits(kafka: RealKafka) -> None:
+    """Its end is a marker that no reader gets: a group that has read all stands one before the end for ever."""
+    kafka.create_topic("in.transaction", partitions=1)
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "transactional.id": "scripts"})
+    producer.init_transactions(LIMIT_S)
+    producer.begin_transaction()
+    producer.produce("in.transaction", b"answer", partition=0)
+    producer.commit_transaction(LIMIT_S)
+    eyes = Consumer(consumer_config({"bootstrap.servers": kafka.bootstrap}, group="in.transaction"))
+    try:
+        eyes.commit(offsets=[TopicPartition("in.transaction", 0, 1)], asynchronous=False)
+        assert places_of(eyes, ["in.transaction"]) == {("in.transaction", 0): (1, 2)}
+        assert not holds_record(eyes, ("in.transaction", 0), 1)
+        assert holds_record(eyes, ("in.transaction", 0), 0)
+    finally:
+        eyes.close()
 
 
 def test_acknowledged_records_survive_kill_9(fragile_kafka: RealKafka) -> None:
