@@ -4,7 +4,7 @@ Owns event time for a whole shard, the sweep over its series, and the alert that
 the clock is moved by samples only.
 
 Not obvious: one sample far ahead may not move the clock, or a single host with a wrong date would make all others
-absent; three different series must agree.
+absent. Others contradict such a host within its next interval; where nobody does, the log had a hole.
 """
 
 from __future__ import annotations
@@ -12,13 +12,27 @@ from __future__ import annotations
 import numpy as np
 
 from engine import alerts, verdict
+from engine.columns import Array
 from engine.components import presence
-from engine.events import ABSENT, ALERTED, ASKED, CONTRIBUTORS, RESOLVED, Events, describe, note
+from engine.events import ABSENT, ALERTED, ASKED, GONE, LAPSED, RESOLVED, Events, describe, name_only, note
 from engine.kernel import inline
-from engine.state import AHEAD, AHEAD_MS, AHEAD_ROW, CLOCK, EVENTS, RESUMED, SWEPT, Context, Entities, Rows
+from engine.state import (
+    AHEAD,
+    AHEAD_MS,
+    CLOCK,
+    EVENTS,
+    RESUMED,
+    SWEPT,
+    VOTED_MS,
+    VOTER,
+    Context,
+    Entities,
+    Rows,
+)  # fmt: skip
 
-#: The clock moves by at most this on one sample's word; three different series must agree on more.
-CLOCK_STEP_MS, CLOCK_VOTES = 60_000, 3
+#: The clock moves by a minute, or two steps of the series that moves it, on one sample's word; for more, three must
+#: vote: other entities, or the same one again, a second later at least.
+CLOCK_STEP_MS, CLOCK_STEPS, CLOCK_VOTES, VOTES_APART_MS = 60_000, 2.0, 3, 1_000
 #: The clock that moves by more than this many steps of the series that moves it has crossed a hole in the log.
 HOLE_STEPS = 3.0
 SWEEP_MS = 15_000
@@ -31,21 +45,18 @@ REGULAR_GAP, ABSENCE_SEVERITY = 2.5, 4.0
 
 
 @inline
-def advance_clock(row: int, ts_ms: int, at: int, rows: Rows, ents: Entities, events: Events, context: Context) -> None:
-    """Move the shard's clock; one far-ahead sample may not move it, three different series may."""
+def advance_clock(
+    row: int, e: int, ts_ms: int, at: int, rows: Rows, ents: Entities, events: Events, context: Context
+) -> None:
+    """Move the shard's clock by one sample of entity e."""
     clock = context.clock
-    before = clock[CLOCK]
-    if before < 0 or before < ts_ms <= before + CLOCK_STEP_MS:
+    before, step_ms = clock[CLOCK], np.float64(rows.presence.step_ms[row])
+    if before < 0 or before < ts_ms <= before + max(CLOCK_STEP_MS, np.int64(CLOCK_STEPS * step_ms)):
         clock[CLOCK] = ts_ms
         clock[AHEAD] = 0
-    elif ts_ms > before and row != clock[AHEAD_ROW]:
-        clock[AHEAD_MS] = ts_ms if clock[AHEAD] == 0 else min(clock[AHEAD_MS], ts_ms)
-        clock[AHEAD] += 1
-        clock[AHEAD_ROW] = row
-        if clock[AHEAD] >= CLOCK_VOTES:
-            clock[CLOCK] = clock[AHEAD_MS]
-            clock[AHEAD] = 0
-    if np.float64(clock[CLOCK] - before) > HOLE_STEPS * np.float64(rows.presence.step_ms[row]):
+    elif ts_ms > before:
+        _vote(clock, int(e), ts_ms)
+    if step_ms > 0.0 and np.float64(clock[CLOCK] - before) > HOLE_STEPS * step_ms:
         # Nobody came for a while: the log had a hole. Silence counts from its end, or all but a few would be absent.
         clock[RESUMED] = clock[CLOCK]
     if clock[CLOCK] >= clock[SWEPT] + SWEEP_MS:
@@ -54,18 +65,36 @@ def advance_clock(row: int, ts_ms: int, at: int, rows: Rows, ents: Entities, eve
 
 
 @inline
+def _vote(clock: Array, voter: int, ts_ms: int) -> None:
+    """A sample far ahead: either the log had a hole, or its sender's clock is wrong; then others contradict it soon."""
+    is_again = clock[AHEAD] > 0 and clock[VOTER] == voter
+    if is_again and ts_ms < clock[VOTED_MS] + VOTES_APART_MS:
+        return
+    clock[AHEAD_MS] = ts_ms if is_again or clock[AHEAD] == 0 else min(clock[AHEAD_MS], ts_ms)
+    clock[AHEAD] += 1
+    clock[VOTER], clock[VOTED_MS] = voter, ts_ms
+    if clock[AHEAD] >= CLOCK_VOTES:
+        clock[CLOCK] = clock[AHEAD_MS]
+        clock[AHEAD] = 0
+
+
+@inline
 def _sweep(clock_ms: int, at: int, rows: Rows, ents: Entities, events: Events, context: Context) -> None:
     """Which series have stopped since the last sweep? At most SWEEP_MOST are told at once; the rest follow."""
     told = 0
     for row in range(context.series_count):
+        state = rows.presence.absent[row]
+        if told >= SWEEP_MOST or state == presence.GONE or rows.presence.last_ms[row] < 0:
+            continue
         e = rows.link.entity[row]
-        if rows.presence.absent[row] == 1:
-            if told < SWEEP_MOST and clock_ms - rows.presence.last_ms[row] > FORGET_MS:
+        is_long = clock_ms - max(rows.presence.heard_ms[row], context.clock[RESUMED]) > FORGET_MS
+        if state == presence.ABSENT:
+            if is_long:
                 told += 1
                 _forget(row, e, clock_ms, at, rows, ents, events, context)
-        elif told < SWEEP_MOST and presence.is_absent(rows.presence, row, clock_ms, context.clock[RESUMED]):
+        elif presence.is_absent(rows.presence, row, clock_ms, context.clock[RESUMED]):
             told += 1
-            rows.presence.absent[row] = 1
+            rows.presence.absent[row] = presence.ABSENT
             ents.open.absent[e] += 1
             note(events, context, ABSENT, row, clock_ms, at)
             k = context.cursor[EVENTS] - 1
@@ -73,47 +102,59 @@ def _sweep(clock_ms: int, at: int, rows: Rows, ents: Entities, events: Events, c
             events.numbers[k, 0] = np.float64(rows.presence.step_ms[row])
             events.numbers[k, 1] = np.float64(rows.presence.gap[row])
             _live_absence(row, e, clock_ms, at, rows, ents, events, context)
+        elif is_long:
+            # Too young to have a cadence that it could miss.
+            rows.presence.absent[row] = presence.GONE
+            ents.open.members[e] -= 1
 
 
 @inline
 def _live_absence(
     row: int, e: int, clock_ms: int, at: int, rows: Rows, ents: Entities, events: Events, context: Context
 ) -> None:
-    """A series that stops is an alert if it used to come regularly, else a question."""
-    decision = verdict.ALERT if np.float64(rows.presence.gap[row]) <= REGULAR_GAP else verdict.ESCALATE
+    """Most of a regular entity is silent: an alert. One metric of many, or one that comes at times: a question."""
+    is_regular = np.float64(rows.presence.gap[row]) <= REGULAR_GAP
+    decision = verdict.ALERT if is_regular and is_mostly_absent(ents, e) else verdict.ESCALATE
     action = alerts.advance(
         ents.life, context.table, e, clock_ms, np.float64(ents.entity.step_ms[e]), ABSENCE_SEVERITY, decision
     )
     if action != alerts.FIRE and action != alerts.ASK:
         return
+    if action == alerts.ASK:
+        ents.life.asked[e] = row
     note(events, context, ALERTED if action == alerts.FIRE else ASKED, e, clock_ms, at)
     k = context.cursor[EVENTS] - 1
     context.share[:] = 0.0
     describe(events, k, e, ABSENCE_SEVERITY, 0.9 if decision == verdict.ALERT else 0.5, 1.0, ents, context)
     events.numbers[k, 4] = 1.0
-    for place in range(CONTRIBUTORS):
-        events.rows[k, place] = -1
-        events.shares[k, place] = np.float32(0.0)
-    events.rows[k, 0], events.shares[k, 0] = row, np.float32(1.0)
-    events.values[k, 0, 0], events.values[k, 0, 1:] = rows.level.last[row], np.nan
+    name_only(events, k, row, rows)
+
+
+@inline
+def is_mostly_absent(ents: Entities, e: int) -> bool:
+    """Is more than half of an entity silent?"""
+    return bool(2 * ents.open.absent[e] > ents.open.members[e])
 
 
 @inline
 def _forget(
     row: int, e: int, clock_ms: int, at: int, rows: Rows, ents: Entities, events: Events, context: Context
 ) -> None:
-    """Absent for a day: the series was taken away on purpose. With its last one, the entity's alert ends too."""
-    rows.presence.absent[row] = 0
+    """Absent for a day: the series was taken away on purpose. With its whole entity, the alert or question ends too."""
+    rows.presence.absent[row] = presence.GONE
     rows.presence.seen[row] = np.float32(0.0)
     ents.open.absent[e] -= 1
+    ents.open.members[e] -= 1
     state = ents.life.state[e]
-    if ents.open.absent[e] > 0 or (state != alerts.FIRING and state != alerts.RESOLVING):
+    if state == alerts.IDLE or clock_ms - ents.open.closed_ms[e] <= FORGET_MS:
         return
     ents.life.state[e] = alerts.IDLE
-    ents.life.ended_ms[e] = clock_ms
-    note(events, context, RESOLVED, e, clock_ms, at)
+    is_question = state == alerts.PENDING
+    if not is_question:
+        ents.life.ended_ms[e] = clock_ms
+    note(events, context, LAPSED if is_question else RESOLVED, e, clock_ms, at)
     k = context.cursor[EVENTS] - 1
     context.share[:] = 0.0
     describe(events, k, e, 0.0, 0.5, 0.0, ents, context)
-    events.rows[k, :] = -1
-    events.rows[k, 0] = row
+    events.numbers[k, 5] = GONE
+    name_only(events, k, ents.life.asked[e] if is_question else row, rows)

@@ -49,12 +49,14 @@ INCIDENT_GAP_MS, INCIDENT_GAP_TICKS = 900_000, 10
 
 
 class Life(NamedTuple):
-    """state; calm, age, severe in ticks; asked_ms, started_ms, incident_ms, ended_ms: event time or -1; peak."""
+    """state; calm, age, severe in ticks; asked: the row that a question is about, or -1; peak: largest severity;
+    asked_ms, started_ms, incident_ms, ended_ms: event time or -1."""
 
     state: Array
     calm: Array
     age: Array
     severe: Array
+    asked: Array
     asked_ms: Array
     started_ms: Array
     incident_ms: Array
@@ -67,6 +69,7 @@ COLUMNS = {
     "calm": Column(np.int32),
     "age": Column(np.int32),
     "severe": Column(np.int32),
+    "asked": Column(np.int32, -1),
     "asked_ms": Column(np.int64, -1),
     "started_ms": Column(np.int64, -1),
     "incident_ms": Column(np.int64, -1),
@@ -108,6 +111,7 @@ def advance(life: Life, table: Array, row: int, ts_ms: int, step_ms: float, seve
     if action == ASK:
         life.asked_ms[row] = ts_ms
     if action == FIRE:
+        life.calm[row] = 0
         life.started_ms[row] = ts_ms
         gap = max(INCIDENT_GAP_MS, int(INCIDENT_GAP_TICKS * step_ms))
         if life.ended_ms[row] < 0 or ts_ms - life.ended_ms[row] > gap:

@@ -17,6 +17,8 @@ from engine.kernel import inline
 from engine.state import EVENTS, Context, Entities, Rows
 
 ALERTED, RESOLVED, ASKED, LAPSED, DRIFTED, ABSENT, RETURNED, FLAT = range(8)
+#: How an alert ends: its entity is calm, it has fired too long, its entity is gone.
+CALMED, LASTED, GONE = range(3)
 #: Series named by an alert.
 CONTRIBUTORS = 5
 
@@ -25,8 +27,9 @@ class Events(NamedTuple):
     """In log order. who: entity (the first four kinds) or row; at: index of the sample.
 
     times (n, 4): started, incident, asked, ended; for a series: its last sample. numbers (n, 6): severity, confidence,
-    page, peak, 1 if the cause is absence; for a series: see `fold` and `absence`. channels (n, 6): how far each is
-    above its median. rows, shares (n, 5), values (n, 5, 4): contributors with value, expected, lower, upper.
+    page, peak, 1 if the cause is absence, how it ended (CALMED ...); for a series: see `fold` and `absence`. channels
+    (n, 6): how far each is above its median. rows, shares (n, 5), values (n, 5, 4): contributors with value, expected,
+    lower, upper.
     """
 
     kind: Array
@@ -61,6 +64,9 @@ def fresh_events(events: int) -> Events:
 def note(events: Events, context: Context, kind: int, who: int, ts_ms: int, at: int) -> None:
     k = context.cursor[EVENTS]
     events.kind[k], events.who[k], events.ts_ms[k], events.at[k] = kind, who, ts_ms, at
+    # What an event does not say must not be what the last one in its place said.
+    events.times[k, :], events.numbers[k, :], events.channels[k, :] = -1, np.nan, np.float32(0.0)
+    events.rows[k, :], events.shares[k, :], events.values[k, :, :] = -1, np.float32(0.0), np.nan
     context.cursor[EVENTS] = k + 1
 
 
@@ -72,18 +78,24 @@ def describe(
     events.times[k, 0], events.times[k, 1] = life.started_ms[e], life.incident_ms[e]
     events.times[k, 2], events.times[k, 3] = life.asked_ms[e], life.ended_ms[e]
     events.numbers[k, 0], events.numbers[k, 1], events.numbers[k, 2] = severity, sure, page
-    events.numbers[k, 3], events.numbers[k, 4] = np.float64(life.peak[e]), 0.0
+    events.numbers[k, 3], events.numbers[k, 4], events.numbers[k, 5] = np.float64(life.peak[e]), 0.0, CALMED
     for c in range(entity.CHANNELS):
         events.channels[k, c] = np.float32(context.share[c])
+
+
+@inline
+def name_only(events: Events, k: int, row: int, rows: Rows) -> None:
+    """One series, with nothing known of it but its last value; row -1: none."""
+    if row < 0:
+        return
+    events.rows[k, 0], events.shares[k, 0] = row, np.float32(1.0)
+    events.values[k, 0, 0] = rows.level.last[row]
 
 
 @inline
 def contributors(events: Events, k: int, e: int, rows: Rows, ents: Entities, block: Block, pool: Array) -> None:
     """The series with the largest scores of this tick, largest first; share of the sum over the entity."""
     total = 0.0
-    for place in range(CONTRIBUTORS):
-        events.rows[k, place] = -1
-        events.shares[k, place] = np.float32(0.0)
     b = ents.open.first_block[e]
     while b >= 0:
         at = block.start[b] + SCORE * block.capacity[b]

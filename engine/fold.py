@@ -26,7 +26,8 @@ from engine.components import change, entity, joint, level, presence, season, ta
 from engine.components.block import Block
 from engine.events import DRIFTED, FLAT, RETURNED, Events, note
 from engine.kernel import inline, kernel
-from engine.state import EVENTS, TICKS, Context, Entities, Marks, Rows, TickMarks
+from engine.prefetch import fetch_ahead
+from engine.state import CLOCK, EVENTS, TICKS, Context, Entities, Marks, Rows, TickMarks
 from engine.tick import close_tick, opens_later_tick, report
 
 LEARNED, SCORED_ONLY, DUPLICATE, LATE, MISSING, CONFLICT = range(6)
@@ -34,7 +35,8 @@ OUTCOMES = ("learned", "scored_only", "duplicate", "late", "missing", "conflict"
 
 #: Half-width of the band in typical residuals.
 BAND = 3.0
-SERIES_QUANTILE_EVERY = 16.0
+#: Samples between two readings of a series' quantiles.
+SERIES_QUANTILE_EVERY = season.TURN
 
 
 @kernel
@@ -48,10 +50,12 @@ def fold(
     for at in range(begin, len(row_of)):
         if cursor[TICKS] > room_ticks or cursor[EVENTS] > room_events:
             return at
+        if context.is_large:
+            fetch_ahead(row_of, ts_of, at, rows, ents, block, pool, context.offset_ms)
         before, ts_ms = cursor[EVENTS], ts_of[at]
         # Unsigned, so that the compiler need not ask at each of fifty columns whether the index is negative.
         row: Any = np.uint64(row_of[at])
-        if not _is_new(row, ts_ms, value_of[at], at, rows, marks):
+        if not _is_new(row, ts_ms, value_of[at], at, rows, marks, context.clock[CLOCK]):
             continue
         e: Any = np.uint64(rows.link.entity[row])
         # Two steps, so that there is one place where a tick is closed: before the sample, if it belongs to a later
@@ -80,10 +84,14 @@ def _copy_verdict(marks: Marks, at: int, ticks: TickMarks, n: int) -> None:
 
 
 @inline
-def _is_new(row: int, ts_ms: int, value: float, at: int, rows: Rows, marks: Marks) -> bool:
+def _is_new(row: int, ts_ms: int, value: float, at: int, rows: Rows, marks: Marks, clock_ms: int) -> bool:
     """Is this sample later than all of its series? If not, it is counted and changes nothing."""
     last_ms = rows.presence.last_ms[row]
     if ts_ms > last_ms:
+        return True
+    if presence.was_ahead(rows.presence, row, ts_ms, clock_ms):
+        # As after a pause: no gap, no rate.
+        rows.presence.last_ms[row], rows.recipe.last[row] = -1, np.nan
         return True
     same = value == rows.recipe.last[row] or np.isnan(value)
     if ts_ms < last_ms:
@@ -99,15 +107,18 @@ def _sample(
     marks: Marks, events: Events, context: Context,
 ) -> None:  # fmt: skip
     """Take in one sample that is new."""
-    advance_clock(row, ts_ms, at, rows, ents, events, context)
+    advance_clock(row, e, ts_ms, at, rows, ents, events, context)
     last_ms = rows.presence.last_ms[row]
-    if rows.presence.absent[row] == 1:
+    if rows.presence.absent[row] != 0:
+        if rows.presence.absent[row] == presence.GONE:
+            ents.open.members[e] += 1
+        else:
+            ents.open.absent[e] -= 1
         rows.presence.absent[row] = 0
-        ents.open.absent[e] -= 1
         note(events, context, RETURNED, row, ts_ms, at)
         events.times[context.cursor[EVENTS] - 1, 0] = last_ms
     is_first = last_ms < 0
-    presence.arrived(rows.presence, row, ts_ms)
+    presence.arrived(rows.presence, row, ts_ms, context.clock[CLOCK])
     z, news, r_season = np.nan, 0.0, 0.0
     if np.isnan(value):
         marks.outcome[at] = MISSING
@@ -132,7 +143,7 @@ def _value(
         return np.nan, 0.0, 0.0
     marks.outcome[at] = LEARNED
     count = rows.level.count[row]
-    if presence.moves(rows.presence, row, wire == was, count):
+    if presence.is_stuck(rows.presence, row, wire == was, count):
         note(events, context, FLAT, row, ts_ms, at)
         events.numbers[context.cursor[EVENTS] - 1, 0] = wire
     sd = level.scale(rows.level, row)
@@ -198,7 +209,7 @@ def _judge_series(
     severe += (entity.UP if damped > severe else entity.DOWN) * (damped - severe)
     shown.severe[row] = np.float32(severe)
     log_severe = np.log(max(severe, 1e-3))
-    if count % SERIES_QUANTILE_EVERY == 0.0 or count < 4.0:
+    if np.float64(rows.season.count[row]) % SERIES_QUANTILE_EVERY == 0.0 or count < 4.0:
         middle, upper, rare, high, beta = tail.read(shown.counts, shown.mass, row, tail.TAIL_SHARE)
         shown.middle[row], shown.upper[row], shown.rare[row] = np.float32(middle), np.float32(upper), np.float32(rare)
         shown.high[row], shown.beta[row] = np.float32(high), np.float32(beta)

@@ -47,23 +47,27 @@ def _sources_hash() -> str:
 
 
 def _cache_folder() -> str:
+    """A folder of our own, named by the sources; "" where none can be had, then each start compiles.
+
+    numba's index is a pickle, so a folder that another user could write to is no place for it.
+    """
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    for parent in (Path(base) / "graft", Path(tempfile.gettempdir()) / f"graft-{os.getuid()}"):
+    wished = [Path(_settings.CACHE_DIR)] if _settings.CACHE_DIR else []
+    for parent in (*wished, Path(base) / "graft", Path(tempfile.gettempdir()) / f"graft-{os.getuid()}"):
         folder = parent / f"kernels-{_sources_hash()}"
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            found = folder.stat()
         except OSError:
             continue
-        if os.access(folder, os.W_OK):
+        if os.access(folder, os.W_OK) and found.st_uid == os.getuid() and not found.st_mode & 0o022:
             return str(folder)
     return ""
 
 
-# The one effect at import that this project allows itself: without it each start compiles for 20 s. An explicit
-# NUMBA_CACHE_DIR wins.
+# The one effect at import that this project allows itself: without it each start compiles for 20 s.
 _settings: Any = numba_config
-if not _settings.CACHE_DIR:
-    _settings.CACHE_DIR = _cache_folder()
+_settings.CACHE_DIR = _cache_folder()
 _njit: Any = numba.njit
 
 

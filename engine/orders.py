@@ -24,12 +24,16 @@ if TYPE_CHECKING:
 LOUDER, QUIETER, MOST = -0.15, 0.4, 2.0
 #: A re-tune is about the models as they were when the shift was seen; half a day later they are others.
 STALE_MS = 43_200_000
+#: Longest id of an order.
+ID_CHARACTERS = 200
 #: No value on the wire is larger than LARGEST; a level that moves farther than FARTHEST sd is no deploy.
 LARGEST, FARTHEST = 1e15, 1e6
 
 
 def apply_order(shard: Shard, order: Mapping[str, Any]) -> list[Record]:
     """Carry out one order; BadSample (`order`) if it names something that this shard does not have."""
+    if len(str(order["id"])) > ID_CHARACTERS:
+        raise BadSample("order", f"the id of an order has {len(str(order['id']))} characters; at most {ID_CHARACTERS}.")
     kind = order.get("kind")
     act = KINDS.get(str(kind))
     if act is None:
@@ -88,7 +92,8 @@ def _label(shard: Shard, row: int, entity: int, params: dict[str, Any]) -> None:
     if row >= 0:
         own = shard.roster.rows.shown.gate
         own[row] = np.float32(min(max(float(own[row]) + step / 2, -MOST), MOST))
-        if answer == "new_normal":
+        is_grown = shard.roster.rows.level.count[row] >= 2 and shard.roster.rows.season.count[row] > 0
+        if answer == "new_normal" and is_grown:
             now = shard.roster.rows.change
             before = float(now.mean[row] + now.sd[row] * (now.level[row] + now.entry[row]))
             shift = float(now.after[row]) - before

@@ -24,6 +24,7 @@ _LINKS = {
     "entity.open.first_block": "block",
     "block.next": "block",
     "block.member": "series",
+    "entity.life.asked": "series",
 }
 _TEXTS = {"text.names": "series", "text.classes": "series", "text.entities": "entity"}
 
@@ -40,10 +41,11 @@ def split(state: State, entities: Collection[str]) -> tuple[State, State]:
 
 
 def merge(keeper: State, parcel: State) -> State:
-    """The keeper with the parcel's entities added after its own. ConfigError if a series is in both."""
-    both = set(read_json_column(keeper.arrays["text.names"])) & set(read_json_column(parcel.arrays["text.names"]))
-    if both:
-        raise ConfigError(f"series {min(both)!r} is in both states; a series lives in one shard only.")
+    """The keeper with the parcel's entities added after its own. ConfigError if a series or an entity is in both."""
+    for what, texts in (("series", "text.names"), ("entity", "text.entities")):
+        both = set(read_json_column(keeper.arrays[texts])) & set(read_json_column(parcel.arrays[texts]))
+        if both:
+            raise ConfigError(f"{what} {min(both)!r} is in both states; it lives in one shard only.")
     counts = {group: _count(keeper.arrays, group) for group in ("series", "entity", "block")}
     arrays = dict(keeper.arrays)
     for name, array in parcel.arrays.items():

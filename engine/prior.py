@@ -54,11 +54,6 @@ class Prior:
         self._class = {name: k for k, name in enumerate(names)}
         self._pair = {(int(i), int(j)): at for at, (i, j) in enumerate(self._arrays["pairs"])}
 
-    @staticmethod
-    def from_arrays(arrays: Mapping[str, Array]) -> Prior:
-        """From what `arrays` gave."""
-        return Prior(arrays)
-
     def arrays(self) -> dict[str, Array]:
         """All that is lent, for the snapshot."""
         return dict(self._arrays)
@@ -69,16 +64,30 @@ class Prior:
         lent = map(float, self._arrays["entity_strength"])
         return {**origin, "classes": len(self._class), "entity": dict(zip(ENTITY_STRENGTHS, lent, strict=True))}
 
-    def lend(self, roster: Roster, row: int, entity_row: int, name: str) -> bool:
+    def lend(self, roster: Roster, row: int, name: str) -> bool:
         """Seed a fresh row if its metric class is known and means the same; False: it stays cold."""
         k = self._class.get(name, -1)
         is_lent = k >= 0 and self._arrays["strength"][k].max() > 0 and self._agree_on_kind(roster, row, k)
         if is_lent:
             self._seed_series(roster, row, k)
             self._seed_structure(roster, row, k)
-        if is_lent or self._share_of(roster, entity_row) > 0:
-            self._seed_entity(roster, row, entity_row)
         return is_lent
+
+    def lend_to_entity(self, roster: Roster, e: int) -> None:
+        """What an entity borrows as a whole, set anew whenever series of it have come, while it has closed no tick."""
+        share = self._share_of(roster, e) if roster.ents.open.number[e] == 0 else 0.0
+        if share == 0.0:
+            return
+        strength = self._arrays["entity_strength"]
+        if strength[TICKS] > 0:
+            of = roster.blocks_of(e)
+            roster.block.ticks[of] = np.floor(float(strength[TICKS]) * share)
+            # The joint model is solved at the end of the first tick, from what was lent.
+            roster.block.solve_at[of] = roster.block.ticks[of] + 1.0
+        if share >= MAJORITY and strength[CHANNELS] > 0:
+            shares, rows = self._arrays["channels"], float(strength[CHANNELS])
+            entity.seed(roster.ents.entity, e, shares=shares, rows=rows)
+            roster.ents.entity.ticks[e] = float(strength[AGE])
 
     def seeded_in(self, roster: Roster) -> int:
         """Series of a shard that were seeded, read from their columns: right after a restore as well."""
@@ -102,10 +111,16 @@ class Prior:
 
     def _check(self, count: int) -> None:
         a = self._arrays
-        wrong = [name for name in PER_CLASS if len(a[name]) != count]
-        wrong += [name for name in PER_PAIR if len(a[name]) != len(a["pairs"])]
-        wrong += [name for name in ("origin", "channels", "entity_strength") if name not in a]
-        if wrong or a["strength"].shape != (count, len(STRENGTHS)):
+        pairs = len(a["pairs"])
+        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(PER_CLASS, (count,)) | {
+            "shape": (count, season.SLOTS), "tail": (count, tail.BINS), "own": (count, block.MOST_LAGS + 1),
+            "sigmas": (count, 3), "lagged": (pairs, block.MOST_LAGS + 1), "residual": (pairs,), "pairs": (pairs, 2),
+            "strength": (count, len(STRENGTHS)), "channels": (entity.HISTOGRAMS, tail.BINS),
+            "entity_strength": (len(ENTITY_STRENGTHS),),
+        }  # fmt: skip
+        wrong = [name for name, shape in shapes.items() if a[name].shape != shape]
+        wrong += [] if not pairs or 0 <= a["pairs"].min() <= a["pairs"].max() < count else ["pairs"]
+        if wrong or "origin" not in a:
             raise SnapshotError(f"the prior in this state does not fit together ({', '.join(wrong)}); use an older one")
 
     def _agree_on_kind(self, roster: Roster, row: int, k: int) -> bool:
@@ -143,21 +158,6 @@ class Prior:
             for x, y, p in ((i, j, self._pair.get((other, k))), (j, i, self._pair.get((k, other)))):
                 if p is not None:
                     block.seed(part, x, y, a["lagged"][p], float(a["residual"][p]))
-
-    def _seed_entity(self, roster: Roster, row: int, e: int) -> None:
-        """What an entity borrows as a whole, set anew at each of its first series, while it has closed no tick."""
-        if roster.ents.open.number[e] > 0:
-            return
-        b = int(roster.rows.link.block[row])
-        share, strength = self._share_of(roster, e), self._arrays["entity_strength"]
-        if strength[TICKS] > 0:
-            roster.block.ticks[b] = np.floor(float(strength[TICKS]) * share)
-            # The joint model is solved at the end of the first tick, from what was lent.
-            roster.block.solve_at[b] = roster.block.ticks[b] + 1.0
-        if share >= MAJORITY and strength[CHANNELS] > 0:
-            shares, rows = self._arrays["channels"], float(strength[CHANNELS])
-            entity.seed(roster.ents.entity, e, shares=shares, rows=rows)
-            roster.ents.entity.ticks[e] = float(strength[AGE])
 
     def _share_of(self, roster: Roster, e: int) -> float:
         """Share of an entity's metrics that borrow the joint structure."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from engine import events as events_of
+from engine.alerts import FIRING_TICKS, PENDING_TICKS
 from engine.components import entity as channels
 from engine.events import Events
 from engine.series import stable_id
@@ -123,7 +124,7 @@ def _escalation(shard: Shard, events: Events, k: int, offset: int, *, state: str
         "components": _components(events, k),
         "borrowed": shard.roster.borrowed(int(events.rows[k, 0])),
         "because": _because(shard, events, k, contributors, True),
-        "expires_ms": asked + int(shard.roster.ents.entity.step_ms[int(events.who[k])] * 120),
+        "expires_ms": asked + int(shard.roster.ents.entity.step_ms[int(events.who[k])] * PENDING_TICKS),
     }
     return Record("escalations", series, value)
 
@@ -200,10 +201,17 @@ def _components(events: Events, k: int) -> list[dict[str, Any]]:
     return [{"name": channels.NAMES[c], "share": round(float(shares[c]) / total, 4)} for c in order]
 
 
+_ENDS = {
+    events_of.CALMED: "is back to normal.",
+    events_of.LASTED: f"has been unusual for {FIRING_TICKS} ticks; it still is, but is no longer told as an alert.",
+    events_of.GONE: "has not been heard of for a day.",
+}
+
+
 def _because(shard: Shard, events: Events, k: int, contributors: list[dict[str, Any]], is_firing: bool) -> str:
     entity = shard.roster.entities[int(events.who[k])]
     if not is_firing:
-        return f"{entity} is back to normal."
+        return f"{entity} {_ENDS[int(events.numbers[k, 5])]}"
     if not contributors:
         return f"{entity} behaves unusually."
     first = contributors[0]
@@ -221,6 +229,6 @@ def _text(value: float | None) -> str:
 
 
 def _number(value: Any) -> float | None:
-    """None for no answer: a record never carries NaN."""
+    """Nine digits; None for no answer: a record never carries NaN."""
     number = float(value)
-    return None if np.isnan(number) else round(number, 6) if abs(number) < 1e6 else number
+    return float(f"{number:.9g}") if np.isfinite(number) else None

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from engine import alerts
 from engine import state as layout
 from engine.columns import Array, put, take
 from engine.components import block as blocks
@@ -44,7 +45,7 @@ class Roster:
         self.pool = np.zeros(FIRST_POOL, np.float32)
         self.pool_used = 0
         self.clock = np.zeros(layout.CLOCKS, np.int64)
-        self.clock[[layout.CLOCK, layout.AHEAD_MS, layout.AHEAD_ROW]] = -1
+        self.clock[[layout.CLOCK, layout.AHEAD_MS, layout.VOTER, layout.VOTED_MS]] = -1
         self._row: dict[str, int] = {}
         self._class_names: dict[str, str] = {}
         self._placed = 0
@@ -97,9 +98,13 @@ class Roster:
         for row in rows:
             entity = int(self.rows.link.entity[row])
             self._place(row, entity, together[entity])
+            together[entity] -= 1
             self._placed += 1
             if self.prior is not None:
-                self.prior.lend(self, row, entity, self.classes[row])
+                self.prior.lend(self, row, self.classes[row])
+        if self.prior is not None:
+            for entity in together:
+                self.prior.lend_to_entity(self, entity)
 
     def is_all_placed(self) -> bool:
         """Has every series that was admitted been seen in the log?"""
@@ -120,7 +125,7 @@ class Roster:
     def _place(self, row: int, entity: int, together: int) -> None:
         """The last block of its entity, made larger or followed by a new one when full.
 
-        together: how many of the entity come now; a new block is made large enough for them at once.
+        together: how many of the entity come now, with this one; a new block is made large enough for them at once.
         """
         last = self._last_block(entity)
         if last < 0 or self.block.width[last] == blocks.WIDEST:
@@ -210,7 +215,7 @@ class Roster:
     def restore(arrays: Mapping[str, Array], config: EngineConfig) -> Roster:
         """The roster that `export` described."""
         borrowed = {name[6:]: array for name, array in arrays.items() if name.startswith("prior.")}
-        roster = Roster(config, Prior.from_arrays(borrowed) if borrowed else None)
+        roster = Roster(config, Prior(borrowed) if borrowed else None)
         try:
             roster._load(arrays)
         except (KeyError, ValueError, IndexError) as error:
@@ -222,6 +227,13 @@ class Roster:
             read_json_column(arrays[f"text.{name}"]) for name in ("names", "classes", "entities")
         )
         n, m = len(self.names), len(self.entities)
+        for name in self.classes:
+            self._class_names.setdefault(name, name)
+        self.classes = [self._class_names[name] for name in self.classes]
+        if not (len(self.classes) == n == len(set(self.names)) and m == len(set(self.entities))):
+            raise ValueError(f"{n} names, {len(self.classes)} classes and {m} entities, or some of them twice")
+        if arrays["clock"].shape != self.clock.shape:
+            raise ValueError(f"a clock of {arrays['clock'].shape}")
         self._row = {text: row for row, text in enumerate(self.names)}
         self._entity = {text: row for row, text in enumerate(self.entities)}
         self.clock[:] = arrays["clock"]
@@ -235,19 +247,54 @@ class Roster:
                 put(part, spec, np.arange(count), {field: arrays[f"{group}.{name}.{field}"] for field in spec})
         self._placed = int((self.rows.link.block[:n] >= 0).sum())
         self._load_blocks(arrays)
+        self._check_links()
 
     def _load_blocks(self, arrays: Mapping[str, Array]) -> None:
         self.block_count = len(arrays["block.capacity"])
         self.block = blocks.empty_blocks(max(self.block_count, FIRST_ENTITIES))
         for field, array in zip(self.block._fields, self.block, strict=True):
             if field != "start":
-                array[: self.block_count] = arrays[f"block.{field}"]
+                given = arrays[f"block.{field}"]
+                if given.dtype != array.dtype or given.shape != (self.block_count, *array.shape[1:]):
+                    raise ValueError(f"block.{field} is {given.dtype} {given.shape}")
+                array[: self.block_count] = given
+        strange = set(self.block.capacity[: self.block_count].tolist()) - set(blocks.CAPACITIES)
+        if strange:
+            raise ValueError(f"a block of capacity {min(strange)}")
         sizes = [blocks.size(int(capacity)) for capacity in self.block.capacity[: self.block_count]]
         starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         self.block.start[: self.block_count] = starts[:-1]
         self.pool_used = int(starts[-1])
         self.pool = np.zeros(max(self.pool_used, FIRST_POOL), np.float32)
+        if arrays["pool"].shape != (self.pool_used,) or arrays["pool"].dtype != np.float32:
+            raise ValueError(f"a pool of {arrays['pool'].shape}; its blocks need {self.pool_used}")
         self.pool[: self.pool_used] = arrays["pool"]
+
+    def _check_links(self) -> None:
+        """ValueError unless each link leads to what leads back: compiled code believes all of them."""
+        n, m, b = len(self.names), len(self.entities), self.block_count
+        link, block = self.rows.link, self.block
+        own, slot = link.block[:n], link.slot[:n]
+        placed = np.flatnonzero(own != -1)
+        width, capacity, after = block.width[:b], block.capacity[:b], block.next[:b]
+        first = self.ents.open.first_block[:m]
+        links = {
+            "entity": (link.entity[:n] >= 0) & (link.entity[:n] < m),
+            "block": (own >= -1) & (own < b),
+            "width": (width >= 1) & (width <= capacity),
+            "next": (after == -1) | ((after > np.arange(b)) & (after < b)),
+            "first block": (first >= -1) & (first < b),
+            "question": self.ents.life.asked[:m] < n,
+            "state of an alert": self.ents.life.state[:m] < len(alerts.STATES),
+        }
+        wrong = [name for name, right in links.items() if not right.all()]
+        if not wrong:
+            in_place = (slot[placed] >= 0) & (slot[placed] < width[own[placed]])
+            back = block.member[own[placed], np.where(in_place, slot[placed], 0)] == placed
+            wrong = ["slot"] * (not in_place.all()) + ["member"] * (not back.all())
+        wrong += ["member"] * (int(width.sum()) != len(placed))
+        if wrong:
+            raise ValueError(f"{wrong[0]} of something leads nowhere")
 
     def borrowed(self, row: int) -> dict[str, float]:
         """Share of each component of a series that still comes from a seed, 0..1; empty when it started cold."""

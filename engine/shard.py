@@ -17,7 +17,7 @@ from engine import alerts, first_sight, fold, records
 from engine.batch import Batch
 from engine.columns import Array
 from engine.components import entity as entity_component
-from engine.components import joint
+from engine.components import joint, presence
 from engine.config import EngineConfig
 from engine.errors import SnapshotError
 from engine.events import DRIFTED, fresh_events
@@ -26,11 +26,13 @@ from engine.orders import apply_order
 from engine.prior import Prior
 from engine.records import Record
 from engine.roster import Roster
-from engine.series import Series
+from engine.series import Series, stable_id
 from engine.snapshot import State
-from engine.state import CLOCK, EVENTS, TICKS, Context, Marks, TickMarks, fresh_marks, fresh_ticks
+from engine.state import CLOCK, CURSORS, EVENTS, TICKS, Context, Marks, TickMarks, fresh_marks, fresh_ticks
 from engine.tick import close_from_outside
 
+#: The state of so many series stays in the cache by itself; asking for it ahead would only cost.
+NEAR_SERIES = 1000
 #: Events that fit into one call of the fold; far more than a storm of one batch, about 2 MB.
 EVENT_ROOM = 4096
 
@@ -116,7 +118,7 @@ class Shard:
 
     def close_ticks(self) -> Verdicts:
         """Close the ticks that are still open, for output at the end of a file. The state must not be used after."""
-        marks, cursor = fresh_marks(1), np.zeros(3, np.int64)
+        marks, cursor = fresh_marks(1), np.zeros(CURSORS, np.int64)
         open_ticks = np.flatnonzero(self.roster.ents.open.here[: self.entity_count] > 0)
         ticks = fresh_ticks(len(open_ticks) + 4)
         told: list[Record] = []
@@ -133,10 +135,12 @@ class Shard:
     def apply(self, order: Mapping[str, Any], *, control_partition: int, next_offset: int) -> list[Record]:
         """Carry out an order from the control topic, between two batches. An order that was applied is skipped."""
         self.control_offsets[control_partition] = next_offset
-        if order["id"] in self.applied:
+        # By a short name: ten thousand of them are in the head of each snapshot.
+        name = stable_id("applied", order["id"])[:16]
+        if name in self.applied:
             return []
         told = apply_order(self, order)
-        self.applied[order["id"]] = None
+        self.applied[name] = None
         while len(self.applied) > 10_000:
             self.applied.pop(next(iter(self.applied)))
         return told
@@ -197,7 +201,8 @@ class Shard:
             "firing": int(np.isin(life, (alerts.FIRING, alerts.RESOLVING)).sum()),
             "pending": int((life == alerts.PENDING).sum()),
             "alerts": self.alert_number,
-            "absent": int(self.roster.rows.presence.absent[: self.series_count].sum()),
+            "absent": int((self.roster.rows.presence.absent[: self.series_count] == presence.ABSENT).sum()),
+            "gone": int((self.roster.rows.presence.absent[: self.series_count] == presence.GONE).sum()),
             "seeded": self.roster.seeded_count(),
         }
 
@@ -210,11 +215,12 @@ class Shard:
             sums=np.zeros(joint.SUMS),
             channel=np.zeros(entity_component.CHANNELS),
             share=np.zeros(entity_component.CHANNELS),
-            cursor=np.zeros(3, np.int64),
+            cursor=np.zeros(CURSORS, np.int64),
             per_day=float(self.config.false_pages_per_entity_day),
             offset_ms=self.config.utc_offset_minutes * 60_000,
             series_count=0,
             stop_at_drift=False,
+            is_large=False,
         )
 
     def _stops(self, batch: Batch) -> list[tuple[int, list[int]]]:
@@ -235,8 +241,13 @@ class Shard:
         stop_at_drift: bool,
     ) -> tuple[int, bool]:
         """Fold [begin, until), in as many calls as the event buffer needs; (where it came to, was there a drift)."""
-        roster, cursor = self.roster, np.zeros(3, np.int64)
-        context = self._context._replace(cursor=cursor, series_count=self.series_count, stop_at_drift=stop_at_drift)
+        roster, cursor = self.roster, np.zeros(CURSORS, np.int64)
+        context = self._context._replace(
+            cursor=cursor,
+            series_count=self.series_count,
+            stop_at_drift=stop_at_drift,
+            is_large=self.series_count > NEAR_SERIES,
+        )
         kernel: Any = fold.fold
         columns = (roster.rows, roster.ents, roster.block, roster.pool)
         row, ts_ms, value = batch.row[:until], batch.ts_ms[:until], batch.value[:until]
@@ -259,7 +270,8 @@ class Shard:
 
     def _unread(self, batch: Batch) -> Batch:
         """Without records that the state has already taken in: a re-read log changes nothing."""
-        if self.next_offset < 0 or len(batch.offset) == 0 or batch.offset[0] >= self.next_offset:
+        is_ahead = len(batch.offset) == 0 or batch.offset[0] >= self.next_offset
+        if self.next_offset < 0 or (batch.next_offset >= self.next_offset and is_ahead):
             return batch
         return batch.since(self.next_offset)
 

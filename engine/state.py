@@ -16,12 +16,13 @@ from engine.columns import Array, Column, Spec, allocate, grow
 from engine.components import change, entity, level, presence, season, tail
 from engine.components.block import Block, empty_blocks
 
-# The clock of a shard: event time, votes for a later one, that time, the last voter, when absence was
-# last looked for, the end of the last hole in the log.
-CLOCK, AHEAD, AHEAD_MS, AHEAD_ROW, SWEPT, RESUMED = range(6)
-CLOCKS = 6
+# The clock of a shard: event time; votes for a later one, that time, the entity that voted last and for which time;
+# when absence was last looked for; the end of the last hole in the log.
+CLOCK, AHEAD, AHEAD_MS, VOTER, VOTED_MS, SWEPT, RESUMED = range(7)
+CLOCKS = 7
 # The cursor of a call: closed ticks and events so far.
 TICKS, EVENTS = range(2)
+CURSORS = 2
 
 #: Entries that a fresh series' own histogram starts with.
 SERIES_ROWS = 300.0
@@ -70,7 +71,7 @@ LINK: Spec = {
     "entity": Column(np.int32, -1),
     "block": Column(np.int32, -1),
     "slot": Column(np.int32, -1),
-    "tick": Column(np.int64, -1),
+    "tick": Column(np.int32, -1),
 }
 SHOWN: Spec = {
     "expected": Column(np.float64, np.nan),
@@ -88,7 +89,7 @@ SHOWN: Spec = {
 }
 OPEN: Spec = {
     "tick_ms": Column(np.int64, -1),
-    "number": Column(np.int64),
+    "number": Column(np.int32),
     "here": Column(np.int32),
     "due": Column(np.int32),
     "members": Column(np.int32),
@@ -137,26 +138,22 @@ ENTITY: dict[str, tuple[Any, Spec]] = {
 
 def fresh_rows(rows: int) -> Rows:
     """Room for `rows` series."""
-    parts: Any = (allocate(kind, spec, rows) for kind, spec in SERIES.values())
-    return Rows(*parts)
+    return Rows(*allocate(SERIES, rows))
 
 
 def fresh_entities(entities: int) -> Entities:
     """Room for `entities` entities."""
-    parts: Any = (allocate(kind, spec, entities) for kind, spec in ENTITY.values())
-    return Entities(*parts)
+    return Entities(*allocate(ENTITY, entities))
 
 
 def grow_rows(rows: Rows, size: int) -> Rows:
     """The same series with room for `size`."""
-    parts: Any = (grow(columns, spec, size) for columns, (_, spec) in zip(rows, SERIES.values(), strict=True))
-    return Rows(*parts)
+    return Rows(*grow(rows, SERIES, size))
 
 
 def grow_entities(entities: Entities, size: int) -> Entities:
     """The same entities with room for `size`."""
-    parts: Any = (grow(columns, spec, size) for columns, (_, spec) in zip(entities, ENTITY.values(), strict=True))
-    return Entities(*parts)
+    return Entities(*grow(entities, ENTITY, size))
 
 
 def grow_blocks(block: Block, size: int) -> Block:
@@ -212,7 +209,7 @@ def fresh_ticks(ticks: int) -> TickMarks:
 
 
 class Context(NamedTuple):
-    """Settings and scratch of one call. clock: int64 (6,) is state; the rest is not."""
+    """Settings and scratch of one call. clock: int64 (7,) is state; the rest is not."""
 
     clock: Array
     table: Array
@@ -226,3 +223,4 @@ class Context(NamedTuple):
     offset_ms: int
     series_count: int
     stop_at_drift: bool
+    is_large: bool

@@ -8,11 +8,13 @@ from __future__ import annotations
 import numpy as np
 
 from engine import alerts, verdict
+from engine.absence import is_mostly_absent
 from engine.columns import Array
 from engine.components import entity, joint, tail
 from engine.components.block import HERE, NOVELTY, SEASONAL, Block, Z
-from engine.events import ALERTED, ASKED, LAPSED, RESOLVED, Events, contributors, describe, note
+from engine.events import ALERTED, ASKED, LAPSED, LASTED, RESOLVED, Events, contributors, describe, name_only, note
 from engine.kernel import inline, kernel
+from engine.prefetch import fetch_histograms
 from engine.state import EVENTS, TICKS, Context, Entities, Rows, TickMarks
 
 #: After a pause of more than this many steps the past is no longer near.
@@ -66,6 +68,8 @@ def close_tick(
     """Score, judge and learn the open tick of entity e."""
     tick, own, sums = ents.open, ents.entity, context.sums
     ts_ms = tick.tick_ms[e]
+    if context.is_large:
+        fetch_histograms(own, e)
     is_gap = _learn_step(ents, e, ts_ms)
     sums[:] = 0.0
     b = tick.first_block[e]
@@ -74,14 +78,18 @@ def close_tick(
             joint.forget_history(block, pool, b)
         joint.step(block, pool, b, context.work, context.scratch, sums)
         b = block.next[b]
-    members = np.float64(tick.members[e])
-    own.quality[e] += np.float32(0.05 * (np.float64(tick.here[e]) / max(members, 1.0) - np.float64(own.quality[e])))
+    entity.count_reports(own, e, tick.here[e])
     entity.evidence(sums, context.channel)
     age = own.ticks[e]
     counts = own.counts.reshape(-1, tail.BINS)
     unit, mass = own.unit.reshape(-1), own.mass.reshape(-1)
-    severity, log_page = entity.score(own, counts, unit, mass, e, context.channel, context.share)
-    page = entity.page(own, e, log_page, context.per_day) if age >= entity.SILENT else np.nan
+    severity, page = np.nan, np.nan
+    if sums[joint.PRESENT] > 0.0:
+        severity, log_page = entity.score(own, counts, unit, mass, e, context.channel, context.share)
+        page = entity.page(own, e, log_page, context.per_day) if age >= entity.SILENT else np.nan
+    else:
+        # A tick without any value is no evidence, neither of calm nor of anything else.
+        context.share[:] = 0.0
     agreement = 0.0
     for k in range(entity.G):
         agreement += 0.2 if context.channel[k] > np.exp(np.float64(own.high[e, k])) else 0.0
@@ -133,11 +141,13 @@ def _live(
 ) -> None:  # fmt: skip
     """Advance the entity's alert and note what has to be told."""
     own, life = ents.entity, ents.life
-    felt = max(severity, alerts.WARM_SEVERITY) if ents.open.absent[e] > 0 else severity
-    was_calm = life.state[e] == alerts.IDLE
+    felt = alerts.WARM_SEVERITY if np.isnan(severity) else severity
+    if is_mostly_absent(ents, e):
+        felt = max(felt, alerts.WARM_SEVERITY)
+    before = life.state[e]
     action = alerts.advance(life, context.table, e, ts_ms, np.float64(own.step_ms[e]), felt, decision)
     weight = 0.0
-    if was_calm and page >= 1.0:
+    if before == alerts.IDLE and page >= 1.0:
         weight = 0.1 if page > 2.0 else 1.0
     if own.ticks[e] > entity.SILENT:
         entity.account(own, e, weight, context.per_day)
@@ -153,7 +163,15 @@ def _live(
     note(events, context, kind, e, ts_ms, at)
     k = context.cursor[EVENTS] - 1
     describe(events, k, e, severity, sure, page, ents, context)
+    if action == alerts.RESOLVE and before == alerts.FIRING:
+        events.numbers[k, 5] = LASTED
+    if action == alerts.EXPIRE:
+        # Told of what was asked, not of what happens to be largest now.
+        name_only(events, k, life.asked[e], rows)
+        return
     contributors(events, k, e, rows, ents, block, pool)
+    if action == alerts.ASK:
+        life.asked[e] = events.rows[k, 0]
 
 
 @kernel

@@ -76,8 +76,9 @@ def places(capacity: int) -> tuple[int, int, int, int, int, int, int, int]:
 def sections(pool: Array, start: int, capacity: int) -> dict[str, Array]:
     """Views of one block by name, for growing, distilling and tests.
 
-    covariance[i, k, j] is the decayed mean of z_i(t) z_j(t - k); forecast[i, k, j] the weight of z_j(t - 1 - k) in
-    the forecast of z_i; conditional[i, k, j] that of z_j(t - k) in the conditional residual of metric i.
+    z less its running mean: covariance[i, k, j] is the decayed mean of z_i(t) z_j(t - k); forecast[i, k, j] the
+    weight of z_j(t - 1 - k) in the forecast of z_i; conditional[i, k, j] that of z_j(t - k) in the conditional
+    residual of metric i.
     """
     c, back = capacity, lags(capacity)
     history, covariance, forecast, conditional, inverse, residual, residual_inverse, end = places(c)

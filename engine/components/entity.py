@@ -38,13 +38,14 @@ SILENT = 48.0
 #: A page usually exceeds its threshold for two ticks in a row; the budget is one of episodes.
 EPISODE_TICKS = 1.0
 CONTROL_GAIN = 0.08
+USUAL_RATE, QUALITY_RATE = 0.002, 0.05
 
 
 class Entity(NamedTuple):
     """Per entity. counts (n, 8, 96), unit, mass (n, 8): histograms. middle, high (n, 8), upper, rare: quantiles of
     ln(evidence) as last read; beta: slope of the tail. severe, urgent, recent: smoothed evidence. control, gate:
     corrections of the page threshold in ln, from the pages there were and from people's answers. step_ms: typical time
-    between ticks. quality: share of series that report."""
+    between ticks. quality: share of the series that usually report (usual, a count) which do."""
 
     counts: Array
     unit: Array
@@ -62,6 +63,7 @@ class Entity(NamedTuple):
     gate: Array
     step_ms: Array
     quality: Array
+    usual: Array
 
 
 # ln(evidence) on normal data of many entities: centre, spread of the body, slope of the tail; one row a histogram.
@@ -108,6 +110,7 @@ COLUMNS = {
     "gate": Column(np.float32),
     "step_ms": Column(np.float32),
     "quality": Column(np.float32, 1.0),
+    "usual": Column(np.float32),
 }
 
 
@@ -121,6 +124,19 @@ def evidence(sums: Array, channel: Array) -> None:
     channel[G] = sums[joint.SUM_G] / active
     channel[M] = np.sqrt(sums[joint.SUM_M] / width)
     channel[ME] = np.sqrt(sums[joint.SUM_ME] / width)
+
+
+@inline
+def count_reports(entity: Entity, row: int, reports: int) -> None:
+    """Learn how many series usually report in a tick, and how complete ticks are, against that.
+
+    Against what is usual, not against all members: slow metrics beside fast ones are no gap in the data.
+    """
+    usual, now = np.float64(entity.usual[row]), np.float64(reports)
+    usual += max(USUAL_RATE, 1.0 / (entity.ticks[row] + 1.0)) * (now - usual)
+    entity.usual[row] = np.float32(usual)
+    complete = min(now / max(usual, 1.0), 1.0)
+    entity.quality[row] += np.float32(QUALITY_RATE * (complete - np.float64(entity.quality[row])))
 
 
 @inline

@@ -23,6 +23,8 @@ from engine.kernel import inline
 
 #: Forgets half in 35,000 samples: 24 days of minutes. Shorter memories absorb long incidents.
 RATE = 2e-5
+#: Where the count stops: the memory is full. 1 / RATE is a hair less than this in floating point.
+MOST_COUNT = 50_000.0
 #: Weight, in samples, of the prior variance, and its factory ratio: sd is about 3 typical steps.
 PRIOR_ROWS, PRIOR_RATIO = 600.0, 9.0
 CLIP, FAR, WINSOR = 6.0, 50.0, 50.0
@@ -109,7 +111,7 @@ def learn(level: Level, row: int, value: float, sd: float) -> None:
     first = rate if count > 1.0 else 1.0
     level.step[row] += first * (step * step - level.step[row])
     level.last[row] = value
-    level.count[row] = min(count + 1.0, 1.0 / RATE)
+    level.count[row] = min(count + 1.0, MOST_COUNT)
     if not np.isnan(sd):
         is_far = 1.0 if abs(off) > CLIP * sd else 0.0
         level.far[row] += max(RATE, 1.0 / (count + 100.0)) * (is_far - np.float64(level.far[row]))
@@ -119,13 +121,15 @@ def learn(level: Level, row: int, value: float, sd: float) -> None:
 def _is_nonsense(level: Level, row: int, value: float) -> bool:
     """Before there is a scale that could bound a step: a value a million times larger than the one before, or back.
 
-    The large one is not learned; if it came first, the level begins again. A true jump costs one sample.
+    The large one is not learned; if it came first, the level begins again, but not its age, so that this ends after
+    YOUNG samples for a series that bursts all its life. A true jump costs one sample.
     """
     last = level.last[row]
     if abs(value - last) <= NONSENSE * max(min(abs(value), abs(last)), 1e-3):
         return False
     if abs(value) < abs(last):
-        level.mean[row], level.var[row], level.step[row], level.count[row] = value, 0.0, 0.0, 1.0
+        level.mean[row], level.var[row], level.step[row] = value, 0.0, 0.0
+        level.count[row] += 1.0
     level.last[row] = value
     return True
 

@@ -21,14 +21,15 @@ def cholesky(a: Array) -> bool:
         pivot = a[k, k]
         if not pivot > 0.0:
             return False
-        root = np.sqrt(pivot)
-        for j in range(k, n):
-            a[k, j] = a[k, j] / root
-        for i in range(k + 1, n):
-            factor = a[k, i]
+        root, top = np.sqrt(pivot), a[k, k:]
+        for j in range(len(top)):
+            top[j] = top[j] / root
+        for i in range(1, n - k):
+            factor = top[i]
             if factor != 0.0:
-                for j in range(i, n):
-                    a[i, j] -= factor * a[k, j]
+                below, above = a[k + i, k + i :], top[i:]
+                for j in range(len(below)):
+                    below[j] -= factor * above[j]
     return True
 
 

@@ -24,6 +24,8 @@ DAY_MS = 86_400_000
 LEVEL_RATE, PROFILE_RATE = 0.002, 0.15
 #: Samples a slot may hold before its rate is lowered: minutes give 15 of them.
 SLOT_SAMPLES = 15.0
+#: Rates are at their floors long before; float32 counts exactly to 16 million.
+MOST_COUNT, TURN = 1_048_576.0, 16.0
 SIGMA_RATE, SIGMA_WINSOR, SIGMA_FLOOR, MOST = 1e-4, 30.0, 0.02, 50.0
 
 
@@ -85,7 +87,8 @@ def learn(season: Season, row: int, slot: int, residual: float, step_ms: float, 
     bounded = min(abs(residual), SIGMA_WINSOR * (sigma + SIGMA_FLOOR))
     weight = max(SIGMA_RATE, 1.0 / (count + 2.0))
     season.sigma[row] = np.float32(np.sqrt(sigma * sigma + weight * (bounded * bounded - sigma * sigma)))
-    season.count[row] = np.float32(min(count + 1.0, 1e6))
+    # Not stopped but sent back by a whole number of turns: other parts do something every so many samples.
+    season.count[row] = np.float32(count + 1.0 if count < MOST_COUNT else MOST_COUNT - TURN + 1.0)
 
 
 def relevel(season: Season, row: int, level: float, slot: int, entry: float) -> None:

@@ -125,7 +125,7 @@ def _part(roster: Roster, b: int) -> dict[str, Array]:
 
 
 def _pair_arrays(roster: Roster, classes: Looks) -> dict[str, Array]:
-    """pairs (p, 2): classes i, j; lagged (p, 21): E z_i(t) z_j(t - k); residual (p,); support (p,): blocks behind."""
+    """pairs (p, 2): classes i, j; lagged (p, 21): E z_i(t) z_j(t - k); residual (p,)."""
     at = {name: k for k, name in enumerate(classes.names)}
     grown = np.flatnonzero(roster.block.ticks[: roster.block_count] >= GROWN_TICKS)
     sums: dict[tuple[int, int], list[tuple[Array, float]]] = {}
@@ -142,7 +142,6 @@ def _pair_arrays(roster: Roster, classes: Looks) -> dict[str, Array]:
         "pairs": np.array(pairs, np.int32).reshape(-1, 2),
         "lagged": np.array(lagged).reshape(-1, block.MOST_LAGS + 1),
         "residual": np.array(residual, np.float64),
-        "support": np.array([len(sums[pair]) for pair in pairs], np.int32),
     }
 
 
@@ -166,12 +165,7 @@ def _extended(lagged: Array) -> Array:
 
 
 def _entity_arrays(roster: Roster) -> dict[str, Array]:
-    """channels (8, 96): mean histogram of the grown entities, each of sum 1; control (1,): their page correction."""
+    """channels (8, 96): mean histogram of the grown entities, each of sum 1."""
     grown = np.flatnonzero(roster.ents.entity.ticks[: len(roster.entities)] >= GROWN_TICKS).tolist()
     own = [entity.distil(roster.ents.entity, e) for e in _thinned(grown)]
-    control = roster.ents.entity.control[grown].astype(np.float64)
-    return {
-        "channels": np.mean(own, axis=0) if own else np.zeros((entity.HISTOGRAMS, tail.BINS)),
-        "control": np.array([np.median(control) if len(control) else 0.0]),
-        "entities": np.array([len(grown)], np.int64),
-    }
+    return {"channels": np.mean(own, axis=0) if own else np.zeros((entity.HISTOGRAMS, tail.BINS))}

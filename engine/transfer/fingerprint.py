@@ -75,9 +75,8 @@ def _features(roster: Roster, row: int) -> tuple[float, ...]:
         return (np.nan,) * len(FEATURES)
     b, j = int(rows.link.block[row]), int(rows.link.slot[row])
     part = block.sections(roster.pool, int(roster.block.start[b]), int(roster.block.capacity[b]))
-    own, mean = block.distil(part, j, j)[0], float(part["vectors"][block.MEAN, j])
-    variance = own[0] - mean * mean
-    lag1 = (own[1] - mean * mean) / variance if variance > 0 else np.nan
+    own = block.distil(part, j, j)[0]
+    lag1 = own[1] / own[0] if own[0] > 0 else np.nan
     log_ratio = float(np.log(scale["ratio"])) if scale["ratio"] > 0 else np.nan
     sigma = float(rows.season.sigma[row])
     return log_ratio, float(np.clip(lag1, -1, 1)), float(np.log(scale["far"] + 1e-4)), float(np.log(sigma + 1e-3))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.components import change
+from engine.components import change, presence
 from engine.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ AGE_SAMPLES = 1000.0
 ALERTS_PER_DAY, ALERTS_FREE = 4.0, 4.0
 #: Shares of series that may be changing level now, of samples that may be missing, of series that may be absent.
 DRIFTING, MISSING, ABSENT = 0.25, 0.2, 0.2
-#: A CUSUM beyond its limit in a series that may not report yet is a change under way as well.
 DAY_MS = 86_400_000.0
 
 
@@ -37,6 +36,7 @@ def measure(roster: Roster, manifest: Mapping[str, Any]) -> dict[str, float]:
     learned, missing = int(ledger.get("learned", 0)), int(ledger.get("missing", 0))
     days = float(np.sum(ents.entity.ticks[:m] * ents.entity.step_ms[:m])) / DAY_MS
     cusum = np.maximum(rows.change.up[:n], rows.change.down[:n])
+    # A CUSUM beyond its limit in a series that may not report yet is a change under way as well.
     is_drifting = (rows.change.rest[:n] > 0) | (cusum > change.LIMIT)
     return {
         "series": float(n),
@@ -46,7 +46,7 @@ def measure(roster: Roster, manifest: Mapping[str, Any]) -> dict[str, float]:
         "alert_records": float(manifest.get("alert_number", 0)),
         "drifting_share": round(float(is_drifting.mean()), 6) if n else 0.0,
         "missing_share": round(missing / max(learned + missing, 1), 6),
-        "absent_share": round(float((rows.presence.absent[:n] > 0).mean()), 6) if n else 0.0,
+        "absent_share": round(float((rows.presence.absent[:n] == presence.ABSENT).mean()), 6) if n else 0.0,
     }
 
 

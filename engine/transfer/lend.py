@@ -13,6 +13,7 @@ import numpy as np
 
 from engine import prior as lent
 from engine.columns import Array
+from engine.config import ENGINE_VERSION
 from engine.errors import ConfigError
 from engine.prior import Prior
 from engine.snapshot import State, json_column, read_json_column
@@ -43,6 +44,11 @@ def read_prior(source: State, plan: Plan | None = None) -> Prior:
         raise ConfigError(
             f"a snapshot of kind {source.manifest.get('kind')!r} cannot seed; wanted a source, which "
             "`graft snapshot create` cuts from a checkpoint."
+        )
+    if source.manifest.get("engine") != ENGINE_VERSION:
+        raise ConfigError(
+            f"the source was cut by engine {source.manifest.get('engine')}, this is engine {ENGINE_VERSION}; cut it "
+            "again with `graft snapshot create`."
         )
     names = read_json_column(source.arrays["classes"])
     if plan is None:

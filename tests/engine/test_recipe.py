@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from engine import recipe
 from engine.batch import Batch
-from engine.columns import allocate
+from engine.columns import allocate_one
 from engine.config import EngineConfig
 from engine.series import Kind, Series
 from engine.shard import Shard
@@ -21,7 +21,7 @@ STEP_MS = 10_000
 
 def modelled(values: list[float], kind: Kind = Kind.UNKNOWN) -> tuple[list[float], list[bool], int]:
     """(numbers to model, whether the kind changed at each, the kind in the end)."""
-    columns = allocate(recipe.Recipe, recipe.COLUMNS, 1)
+    columns = allocate_one(recipe.Recipe, recipe.COLUMNS, 1)
     columns.kind[0] = kind
     found = [plain(recipe.apply)(columns, 0, START_MS + STEP_MS * k, value) for k, value in enumerate(values)]
     return [float(number) for number, _ in found], [bool(is_new) for _, is_new in found], int(columns.kind[0])
@@ -89,7 +89,7 @@ def test_a_counter_that_falls_again_and_again_was_a_gauge() -> None:
 
 
 def test_a_restart_a_week_is_forgiven() -> None:
-    columns = allocate(recipe.Recipe, recipe.COLUMNS, 1)
+    columns = allocate_one(recipe.Recipe, recipe.COLUMNS, 1)
     columns.kind[0] = Kind.COUNTER
     for k in range(6 * 500):
         plain(recipe.apply)(columns, 0, START_MS + STEP_MS * k, float(k % 500))

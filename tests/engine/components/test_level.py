@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.columns import allocate
+from engine.columns import allocate_one
 from engine.components import level
 from engine.shard import Shard
 from tests.engine.components.feed import entity_run, plain
@@ -14,7 +14,7 @@ scale, score, learn = plain(level.scale), plain(level.score), plain(level.learn)
 
 
 def fresh() -> level.Level:
-    return allocate(level.Level, level.COLUMNS, 1)
+    return allocate_one(level.Level, level.COLUMNS, 1)
 
 
 def fed(values: np.ndarray) -> level.Level:

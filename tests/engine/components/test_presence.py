@@ -5,12 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.columns import allocate
+from engine.columns import allocate_one
 from engine.components import presence
 from tests.engine.components.feed import MINUTE_MS, plain
 from tests.engine.logs import START_MS
 
-arrived, moves = plain(presence.arrived), plain(presence.moves)
+is_stuck = plain(presence.is_stuck)
+
+
+def arrived(columns: presence.Presence, row: int, ts_ms: int) -> None:
+    """A sender whose clock is the shard's."""
+    plain(presence.arrived)(columns, row, ts_ms, ts_ms)
 
 
 def is_absent(columns: presence.Presence, row: int, clock_ms: int, resumed_ms: int = -1) -> bool:
@@ -18,7 +23,7 @@ def is_absent(columns: presence.Presence, row: int, clock_ms: int, resumed_ms: i
 
 
 def fed(gaps_ms: list[int]) -> tuple[presence.Presence, int]:
-    columns = allocate(presence.Presence, presence.COLUMNS, 1)
+    columns = allocate_one(presence.Presence, presence.COLUMNS, 1)
     ts_ms = START_MS
     arrived(columns, 0, ts_ms)
     for gap in gaps_ms:
@@ -46,13 +51,26 @@ def test_after_a_hole_in_the_log_all_have_their_five_steps_again() -> None:
 def test_a_young_series_is_never_absent() -> None:
     columns, last = fed([MINUTE_MS] * 20)
     assert not is_absent(columns, 0, last + 10**9)
-    assert not is_absent(allocate(presence.Presence, presence.COLUMNS, 1), 0, START_MS)
+    assert not is_absent(allocate_one(presence.Presence, presence.COLUMNS, 1), 0, START_MS)
 
 
 def test_a_series_that_pauses_by_habit_is_waited_for() -> None:
-    columns, last = fed(([MINUTE_MS] * 50 + [20 * MINUTE_MS]) * 4)
+    columns, last = fed(([MINUTE_MS] * 50 + [20 * MINUTE_MS]) * 6)
     assert not is_absent(columns, 0, last + 30 * MINUTE_MS)
     assert is_absent(columns, 0, last + 60 * MINUTE_MS)
+
+
+def test_one_outage_is_no_habit() -> None:
+    columns, last = fed([MINUTE_MS] * 100 + [60 * MINUTE_MS] + [MINUTE_MS] * 10)
+    assert not is_absent(columns, 0, last + 5 * MINUTE_MS)
+    assert is_absent(columns, 0, last + 6 * MINUTE_MS)
+
+
+def test_silence_is_counted_on_the_clock_of_the_shard_whatever_the_sender_writes() -> None:
+    columns, last = fed([MINUTE_MS] * 100)
+    plain(presence.arrived)(columns, 0, last + MINUTE_MS, last + 10 * MINUTE_MS)
+    assert not is_absent(columns, 0, last + 15 * MINUTE_MS)
+    assert is_absent(columns, 0, last + 16 * MINUTE_MS)
 
 
 def test_an_outage_does_not_stretch_the_cadence() -> None:
@@ -67,11 +85,11 @@ def test_a_new_cadence_is_learned_within_a_few_hundred_samples() -> None:
 
 def flat_at(runs: list[int], count: float = 1e4) -> list[int]:
     """Samples at which a run was told, for runs of equal values one after the other."""
-    columns = allocate(presence.Presence, presence.COLUMNS, 1)
+    columns = allocate_one(presence.Presence, presence.COLUMNS, 1)
     told, at = [], 0
     for run in runs:
         for k in range(run):
-            if moves(columns, 0, k > 0, count):
+            if is_stuck(columns, 0, k > 0, count):
                 told.append(at)
             at += 1
     return told
