@@ -24,6 +24,7 @@ from agents.flows.review_desk import Desk
 from agents.flows.reviewer import Reviewer, TopicHistory
 from agents.flows.thin import Flow, Out
 from agents.flows.tuner import Tuner
+from agents.notify import outbox_file
 from agents.notify.notifier import Notifier, Plan
 from agents.recovery.outputs import Outputs
 from agents.secret import mask
@@ -148,7 +149,7 @@ class Parts:
     def _outbox_path(self, *, dry_run: bool) -> Path:
         if dry_run:
             return Path(tempfile.mkdtemp(prefix="graft-dry-run-")) / "outbox.db"
-        return self._folder / "notifier" / f"outbox-{self._instance.slot}.db"
+        return outbox_file.path_of(self._folder, self._instance.slot)
 
     def _consumer(self, purpose: str, *, static: bool = False) -> Any:
         from confluent_kafka import Consumer

@@ -3,8 +3,8 @@
 Owns the order of things for one destination: ask the gate, send, write down, repeat to forgetful tools. Knows no HTTP
 and no Kafka; the sink, the outbox, the clock and the dice are arguments. `step` never sleeps: it says how long.
 
-Not obvious: a 400 to a batch means that some of it is bad, and Alertmanager has stored the rest; the batch is then
-sent one by one, the bad ones are parked, and the batch as such is never tried again.
+Not obvious: a 400 to a batch means that some of it is bad, and Alertmanager has stored the rest; it is then sent one by
+one, each through the gate, so that the bad ones are parked.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 from agents.notify.gate import Circuit, Gate
 from agents.notify.outbox import Delivery, Mark, Outbox
 from agents.sinks.delivery import Answer, Event, Outcome, State, after_answer
-from agents.sinks.notice import Notice, Sink
+from agents.sinks.notice import Notice, Sink, age_s
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -26,8 +26,6 @@ T = TypeVar("T")
 IDLE_S = 30.0
 #: A shorter pause that a tool asks for is its daily business.
 TELLING_PAUSE_S = 30.0
-#: Incidents that are repeated in one round; beyond, the newest must wait for the next.
-REPEAT_CAP = 5_000
 
 
 class Terms(NamedTuple):
@@ -49,7 +47,7 @@ class InThread:
 
 
 class Courier:
-    """tally: requests by outcome, for /metrics; seconds: time spent waiting for answers; parked: alerts given up."""
+    """tally: requests by outcome, for /metrics; seconds: time spent waiting for answers."""
 
     def __init__(
         self,
@@ -73,7 +71,12 @@ class Courier:
         self._clock = clock
         self._random = random
         self._point = point
+        #: How many go one by one, because a batch of them was refused.
+        self._singly = 0
+        #: The round of repeats: when it begins, what it has come to, and whether the last step was a part of it.
         self._repeat_s = clock()
+        self._round_s, self._repeated = 0.0, ""
+        self._just_repeated = False
 
     async def step(self) -> float:
         """Do the one thing that is most pressing; seconds until there is more to do, unless woken before."""
@@ -81,27 +84,29 @@ class Courier:
         ready_s = self.gate.ready_s(now_s)
         if ready_s > now_s:
             return ready_s - now_s
-        if self.sink.resend_s is not None and now_s >= self._repeat_s:
-            self._repeat_s = now_s + self.sink.resend_s
+        repeats = self.sink.resend_s is not None and now_s >= self._repeat_s
+        # In turn, so that many repeats hold up no new alert, nor many new ones the repeats.
+        self._just_repeated = repeats and not self._just_repeated
+        if self._just_repeated:
             await self._repeat(now_s)
             return 0.0
-        name = self.sink.destination
-        deliveries = await self._run(self._outbox.due, name, now_s=now_s, limit=self.sink.batch)
+        name, limit = self.sink.destination, 1 if self._singly else self.sink.batch
+        deliveries = await self._run(self._outbox.due, name, now_s=now_s, limit=limit)
         if deliveries:
             await self._deliver(deliveries)
+        if deliveries or repeats:
             return 0.0
         next_due_s = await self._run(self._outbox.next_due_s, name)
         moments = [now_s + IDLE_S, *([next_due_s] if next_due_s is not None else [])]
         moments += [self._repeat_s] if self.sink.resend_s is not None else []
-        # A row that is due but must wait for an earlier one of its incident would else be asked for without pause.
-        return max(0.05, min(moments) - now_s)
+        return max(0.0, min(moments) - now_s)
 
     async def _deliver(self, deliveries: Sequence[Delivery]) -> None:
         answer = await self._send([self._dated(one) for one in deliveries])
         if answer.outcome is Outcome.REJECTED and len(deliveries) > 1:
-            for one in deliveries:
-                await self._write([one], await self._send([self._dated(one)]))
+            self._singly = len(deliveries)
             return
+        self._singly = max(0, self._singly - 1)
         await self._write(deliveries, answer)
 
     async def _send(self, notices: Sequence[Notice]) -> Answer:
@@ -141,16 +146,21 @@ class Courier:
         return Mark(delivery.seq, step.event, step.due_s, _told(answer))
 
     async def _repeat(self, now_s: float) -> None:
-        """Failures count for the breaker and for nothing else: the next round says it all again."""
-        notices = await self._run(self._outbox.to_repeat, self.sink.destination, now_s=now_s, limit=REPEAT_CAP)
-        for start in range(0, len(notices), self.sink.batch):
-            answer = await self._send(notices[start : start + self.sink.batch])
-            if answer.outcome is Outcome.RETRY:
-                return
+        """The next part of the round. Failures count for the breaker and nothing else: the next round says it again."""
+        if not self._repeated:
+            self._round_s = now_s
+        notices = await self._run(
+            self._outbox.to_repeat, self.sink.destination, now_s=now_s, after=self._repeated, limit=self.sink.batch
+        )
+        if notices:
+            await self._send(notices)
+        self._repeated = notices[-1].incident if len(notices) == self.sink.batch else ""
+        if not self._repeated:
+            self._repeat_s = self._round_s + (self.sink.resend_s or 0.0)
 
     def _dated(self, delivery: Delivery) -> Notice:
-        at_ms = delivery.notice.record.get("at_ms") or delivery.notice.record.get("started_ms") or 0
-        return delivery.notice._replace(late=self._clock() - at_ms / 1000 > self._terms.max_alert_age_s)
+        notice = delivery.notice
+        return notice._replace(late=age_s(notice.record, self._clock()) > self._terms.max_alert_age_s)
 
     def _tell_of_circuit(self, before: Circuit, answer: Answer) -> None:
         after, name = self.gate.circuit, self.sink.destination
@@ -162,8 +172,10 @@ class Courier:
     def _tell_of_parked(self, delivery: Delivery, event: Event, answer: Answer) -> None:
         why = "refused" if event is Event.REJECTED else f"did not take in {self._terms.give_up_s / 3600:.0f} h"
         log.error(
-            "Sink %s %s alert %s of incident %s: %s. It is parked; mend the cause and requeue it.",
+            "Sink %s %s alert %s of incident %s: %s. It is parked; mend the cause, then `graft alert resend "
+            "--sink %s`.",
             self.sink.destination, why, delivery.notice.id, delivery.notice.incident, _told(answer),
+            self.sink.destination,
         )  # fmt: skip
 
 

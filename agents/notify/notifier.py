@@ -17,10 +17,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from agents.came import Came
+from agents.notify import again, outbox_file
 from agents.notify.alert_reader import Reader
 from agents.notify.courier import Courier, InThread, Terms
 from agents.notify.gate import Gate
@@ -90,11 +92,11 @@ class Notifier:
         options = {"write": self._plan.write} if self._plan.write else {}
         sinks = build(self._plan.sinks, post=self._plan.post or self._client.post, **options)
         names = [sink.destination for _, sink in sinks]
-        sending, reading = (Outbox(self._plan.path, destinations=names) for _ in range(2))
+        late_s = {sink.destination: config.max_alert_age_s for config, sink in sinks}
+        sending, reading = (Outbox(self._plan.path, destinations=names, late_s=late_s) for _ in range(2))
         self._boxes = [sending, reading]
         sending.own([], settled={}, now_s=self._clock())
-        if gone := sending.drop_unknown_destinations(now_s=self._clock()):
-            log.warning("%d alerts waited for sinks that are no longer configured; they are kept, not sent", gone)
+        self._follow_configuration(names)
         for config, sink in sinks:
             self._add(Courier(
                 sink, sending, Gate(per_minute=config.per_minute), Terms(config.max_alert_age_s, config.give_up_s),
@@ -104,6 +106,15 @@ class Notifier:
         self.reader = Reader(self._plan.consumer(), reading, topic=self._plan.topic, hooks=self, clock=self._clock)
         self._thread = threading.Thread(target=self._read, args=(self.reader,), name="alert-reader", daemon=True)
         self._thread.start()
+
+    def _follow_configuration(self, names: Sequence[str]) -> None:
+        """Sinks may have come and gone since the file was written."""
+        with closing(outbox_file.connect(self._plan.path)) as db:
+            if gone := again.dismiss(db, names, now_s=self._clock()):
+                log.warning("%d alerts waited for sinks that are no longer configured; they are kept, not sent", gone)
+            for name in names:
+                if told := again.adopt(db, name, now_s=self._clock()):
+                    log.warning("Sink %s is new, or here again: it will hear of %d open incidents", name, told)
 
     def _add(self, courier: Courier) -> None:
         assert self._loop is not None
@@ -146,6 +157,8 @@ class Notifier:
 
     def taken_in(self, taken: Taken) -> None:
         self.taken = Taken(*(a + b for a, b in zip(self.taken, taken, strict=True)))
+        if taken.over:
+            log.warning("%d incidents were over before they could be told (max_alert_age_s); not sent", taken.over)
         if self._loop is not None and taken.new:
             self._loop.call_soon_threadsafe(self._wake)
 

@@ -8,12 +8,17 @@ Rules: a record (id and state) is taken once, for as long as its row is kept. Th
 order per destination, so an end never overtakes its beginning. What an incident has left behind (incident_turns.py) is
 kept and counted, never sent.
 
+A beginning that is late when it comes (a first start reads the topic's whole history) is held for a minute: if its end
+is close behind, neither is told. What still burns then is told, marked late.
+
 Not obvious: only partitions that this notifier owns are sent from. A partition that moved to another worker is that
 worker's to tell; when it comes back, what the other has settled by then counts as told.
 """
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +28,7 @@ import orjson
 from agents.notify import outbox_file
 from agents.notify.incident_turns import UNKNOWN, Turn, turn
 from agents.sinks.delivery import NEXT, Event, State
-from agents.sinks.notice import FIRING, RESOLVED, Notice
+from agents.sinks.notice import FIRING, RESOLVED, Notice, age_s
 
 #: Ids are remembered this long, and must be longer than the input is kept: a replay must not page twice.
 KEEP_S = 30 * 86_400.0
@@ -32,9 +37,20 @@ QUEUED_CAP = 100_000
 #: An ended incident is said to be over for five minutes more, to tools that forget.
 RESEND_RESOLVED_S = 300.0
 
+#: How long a late beginning waits for its end, which comes as fast as the detector reads its backlog.
+LATE_HOLD_S = 60.0
+
 Positions = Mapping[tuple[str, int], int]
 _OWNED = "(topic, partition) IN (SELECT topic, partition FROM positions WHERE owned = 1)"
-_BEHIND = "its beginning was parked"
+#: Of one delivery: it waits, it is ours to tell, and of its incident none that came before it waits.
+_MAY_GO = (
+    f"state = 'queued' AND {_OWNED} AND NOT EXISTS (SELECT 1 FROM deliveries AS before WHERE before.destination = "  # noqa: S608
+    "one.destination AND before.incident = one.incident AND before.seq < one.seq AND before.state = 'queued')"
+)
+_EPISODE = "destination = ? AND incident = ? AND first = ?"
+#: What `detail` says of a delivery that is not sent, or not yet.
+BEHIND, GONE, LEFT = "its beginning was parked", "its sink is gone", "a later episode was told"
+OVER, HELD = "over before it could be told", "late: held for its end"
 
 
 class Incoming(NamedTuple):
@@ -65,11 +81,13 @@ class Mark(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """What became of a batch of records: new ones, known ones, and new ones that their incident had left behind."""
+    """What became of a batch of records. stale: new, but its incident had left it behind. over: new, the end of an
+    incident that was over before it could be told."""
 
     new: int = 0
     known: int = 0
     stale: int = 0
+    over: int = 0
 
 
 def _nothing(_name: str) -> None:
@@ -80,10 +98,19 @@ class Outbox:
     """The file. Use one object per thread; several may have the same file open."""
 
     def __init__(
-        self, path: Path | str, *, destinations: Sequence[str], point: Callable[[str], None] = _nothing
+        self,
+        path: Path | str,
+        *,
+        destinations: Sequence[str],
+        late_s: Mapping[str, float] | None = None,
+        point: Callable[[str], None] = _nothing,
     ) -> None:
-        """destinations: who is to hear of new records. point: called at the places where a crash is to be survived."""
+        """destinations: who is to hear of new records. late_s: the age of a late alert, by destination.
+
+        point: called at the places where a crash is to be survived.
+        """
         self._destinations = tuple(destinations)
+        self._late_s = late_s or {}
         self._point = point
         self._db = outbox_file.connect(path)
 
@@ -111,14 +138,15 @@ class Outbox:
                 )
                 self._db.execute(
                     "UPDATE deliveries SET state = 'sent', changed_s = ?, detail = 'told by another notifier' "
-                    "WHERE state = 'queued' AND topic = ? AND partition = ? AND offset < ?",
+                    "WHERE state = 'queued' AND requeued = 0 AND topic = ? AND partition = ? AND offset < ?",
                     (now_s, topic, partition, settled.get((topic, partition), -1)),
                 )
 
     def settled_below(self) -> dict[tuple[str, int], int]:
         """Per partition the offset below which nothing waits: what may be committed for others to go on from."""
         waiting = self._db.execute(
-            "SELECT topic, partition, MIN(offset) FROM deliveries WHERE state = 'queued' GROUP BY topic, partition"
+            "SELECT topic, partition, MIN(offset) FROM deliveries WHERE state = 'queued' AND requeued = 0 "
+            "GROUP BY topic, partition"
         )
         return {**self.positions(), **{(topic, partition): offset for topic, partition, offset in waiting}}
 
@@ -130,14 +158,12 @@ class Outbox:
         heard: another notifier has already told them: learn what is open and what is over, and send nothing.
         """
         with outbox_file.transaction(self._db):
-            counts = [0, 0, 0]
-            for incoming in batch:
-                counts[self._take(incoming, now_s=now_s, heard=heard)] += 1
+            taken = Counter(self._take(incoming, now_s=now_s, heard=heard) for incoming in batch)
             self._point("rows-written")
             self._store_positions(positions)
             self._point("position-written")
         self._point("accepted")
-        return Taken(*counts)
+        return Taken(**taken)
 
     def _store_positions(self, positions: Positions) -> None:
         self._db.executemany(
@@ -145,8 +171,8 @@ class Outbox:
             [(topic, partition, offset) for (topic, partition), offset in positions.items()],
         )
 
-    def _take(self, incoming: Incoming, *, now_s: float, heard: bool) -> int:
-        """0 new, 1 known, 2 stale: the index of the counter in Taken."""
+    def _take(self, incoming: Incoming, *, now_s: float, heard: bool) -> str:
+        """What became of it: a field of Taken."""
         record = incoming.record
         place = (incoming.topic, incoming.partition, incoming.offset)
         added = self._db.execute(
@@ -154,14 +180,18 @@ class Outbox:
             (record["id"], record["state"], record["incident"], *place, now_s, orjson.dumps(dict(record))),
         )
         if added.rowcount == 0:
-            return 1
+            return "known"
         first = self._let_turn(incoming, now_s)
         if first is None:
-            return 2
+            return "stale"
+        over = 0
         for destination in self._destinations:
-            state = State.SENT if heard else self._first_state(record, first, destination)
-            self._insert(incoming, first, destination, state, now_s)
-        return 0
+            late = record["state"] == FIRING and age_s(record, now_s) > self._late_s.get(destination, math.inf)
+            self._insert(incoming, first, destination, State.SENT if heard else State.QUEUED, now_s, hold=late)
+            if record["state"] == RESOLVED and not heard:
+                over += self._fold_late(destination, record["incident"], first, now_s)
+                self._fold_ends(destination, record["incident"], first, now_s)
+        return "over" if 0 < over == len(self._destinations) else "new"
 
     def _let_turn(self, incoming: Incoming, now_s: float) -> bytes | None:
         """Let the incident take its turn; the record that opened its episode, or None if the record is stale."""
@@ -184,18 +214,9 @@ class Outbox:
         )  # fmt: skip
         return bytes(first)
 
-    def _first_state(self, record: Mapping[str, Any], first: bytes, destination: str) -> State:
-        """The end of a beginning that the tool refused tells it nothing; it waits beside it."""
-        if record["state"] != RESOLVED:
-            return State.QUEUED
-        parked = self._db.execute(
-            "SELECT 1 FROM deliveries WHERE destination = ? AND incident = ? AND first = ? AND alert_state = ? "
-            "AND state = 'parked'",
-            (destination, record["incident"], first, FIRING),
-        ).fetchone()
-        return State.FOLDED if parked else State.QUEUED
-
-    def _insert(self, incoming: Incoming, first: bytes, destination: str, state: State, now_s: float) -> None:
+    def _insert(
+        self, incoming: Incoming, first: bytes, destination: str, state: State, now_s: float, *, hold: bool
+    ) -> None:
         record = incoming.record
         self._db.execute(
             "INSERT OR IGNORE INTO deliveries (id, alert_state, incident, first, topic, partition, offset, "
@@ -203,9 +224,30 @@ class Outbox:
             (
                 record["id"], record["state"], record["incident"], first,
                 incoming.topic, incoming.partition, incoming.offset,
-                destination, state, now_s, now_s, now_s, _BEHIND if state is State.FOLDED else "",
+                destination, state, now_s + LATE_HOLD_S * hold, now_s, now_s, HELD if hold else "",
             ),
         )  # fmt: skip
+
+    def _fold_late(self, destination: str, incident: str, first: bytes, now_s: float) -> bool:
+        """The end has come before its late beginning was tried: the beginning is not told. Whether it was so."""
+        changed = self._db.execute(
+            f"UPDATE deliveries SET state = 'folded', changed_s = ?, detail = ? WHERE {_EPISODE} AND state = 'queued' "  # noqa: S608
+            "AND detail = ?",
+            (now_s, OVER, destination, incident, first, HELD),
+        )
+        return changed.rowcount > 0
+
+    def _fold_ends(self, destination: str, incident: str, first: bytes, now_s: float) -> None:
+        """An end of which the tool has heard no beginning, and will hear none, waits beside it."""
+        episode = (destination, incident, first)
+        begun = f"FROM deliveries WHERE {_EPISODE} AND alert_state = '{FIRING}'"
+        self._db.execute(
+            "UPDATE deliveries SET state = 'folded', changed_s = ?, detail = "  # noqa: S608
+            f"(SELECT CASE WHEN MAX(state = 'parked') THEN ? ELSE MAX(detail) END {begun}) "
+            f"WHERE {_EPISODE} AND alert_state = '{RESOLVED}' AND state = 'queued' "
+            f"AND (SELECT MAX(state IN ('queued', 'sent')) {begun}) = 0",
+            (now_s, BEHIND, *episode, *episode, *episode),
+        )
 
     # Sending.
 
@@ -216,9 +258,7 @@ class Outbox:
         """
         rows = self._db.execute(
             f"SELECT seq, id, alert_state, incident, first, attempts, accepted_s FROM deliveries AS one "  # noqa: S608
-            f"WHERE state = 'queued' AND destination = ? AND +due_s <= ? AND {_OWNED} AND NOT EXISTS ("
-            "SELECT 1 FROM deliveries AS before WHERE before.destination = one.destination AND before.incident = "
-            "one.incident AND before.seq < one.seq AND before.state = 'queued') ORDER BY seq LIMIT ?",
+            f"WHERE destination = ? AND +due_s <= ? AND {_MAY_GO} ORDER BY seq LIMIT ?",
             (destination, now_s, limit),
         ).fetchall()
         return [
@@ -231,9 +271,9 @@ class Outbox:
         return Notice(id_, incident, state, orjson.loads(first), orjson.loads(row[0]))
 
     def next_due_s(self, destination: str) -> float | None:
-        """When the next waiting delivery is due; None if nothing waits."""
+        """When the next delivery that may go is due; None if there is none."""
         row = self._db.execute(
-            f"SELECT MIN(due_s) FROM deliveries WHERE state = 'queued' AND destination = ? AND {_OWNED}",  # noqa: S608
+            f"SELECT MIN(due_s) FROM deliveries AS one WHERE destination = ? AND {_MAY_GO}",  # noqa: S608
             (destination,),
         ).fetchone()
         return None if row[0] is None else float(row[0])
@@ -248,42 +288,37 @@ class Outbox:
             return [self._mark(mark, now_s) for mark in marks]
 
     def _mark(self, mark: Mark, now_s: float) -> State:
-        row = self._db.execute("SELECT state FROM deliveries WHERE seq = ?", (mark.seq,)).fetchone()
-        state = NEXT[State(row[0]), mark.event]
+        was, destination, incident, first = self._db.execute(
+            "SELECT state, destination, incident, first FROM deliveries WHERE seq = ?", (mark.seq,)
+        ).fetchone()
+        state = NEXT[State(was), mark.event]
         self._db.execute(
             "UPDATE deliveries SET state = ?, attempts = attempts + 1, due_s = ?, changed_s = ?, detail = ? "
             "WHERE seq = ?",
             (state, mark.due_s, now_s, mark.detail, mark.seq),
         )
         if state is State.PARKED:
-            self._fold_behind(mark.seq, now_s)
+            self._fold_ends(destination, incident, first, now_s)
+        elif was == State.FOLDED:
+            # Folded while it was on its way: the tool may have it, so it must hear the end.
+            self._db.execute(
+                f"UPDATE deliveries SET state = 'queued', requeued = 1, due_s = ? WHERE {_EPISODE} "  # noqa: S608
+                f"AND alert_state = '{RESOLVED}' AND state = 'folded'",
+                (now_s, destination, incident, first),
+            )
         return state
 
-    def _fold_behind(self, seq: int, now_s: float) -> None:
-        self._db.execute(
-            "UPDATE deliveries SET state = 'folded', changed_s = ?, detail = ? "
-            "WHERE state = 'queued' AND alert_state = ? AND EXISTS (SELECT 1 FROM deliveries AS parked "
-            "WHERE parked.seq = ? AND parked.alert_state = ? AND parked.destination = deliveries.destination "
-            "AND parked.incident = deliveries.incident AND parked.first = deliveries.first)",
-            (now_s, _BEHIND, RESOLVED, seq, FIRING),
-        )
+    def to_repeat(self, destination: str, *, now_s: float, after: str = "", limit: int) -> list[Notice]:
+        """What a forgetful tool has to hear again: all it was told that burns, and what ended in the last minutes.
 
-    def requeue(self, destination: str, *, now_s: float) -> int:
-        """Put what was parked, and the ends behind it, back in the queue, by hand after a repair; how many."""
-        changed = self._db.execute(
-            "UPDATE deliveries SET state = 'queued', due_s = ?, accepted_s = ?, changed_s = ?, detail = '' "
-            "WHERE destination = ? AND (state = 'parked' OR (state = 'folded' AND detail = ?))",
-            (now_s, now_s, now_s, destination, _BEHIND),
-        )
-        return changed.rowcount
-
-    def to_repeat(self, destination: str, *, now_s: float, limit: int) -> list[Notice]:
-        """What a forgetful tool has to hear again: all it was told that burns, and what ended in the last minutes."""
+        In order of incident, from the one behind `after`, so that a caller can go through all of it in parts.
+        """
         rows = self._db.execute(
             f"SELECT last_id, state, incident, first FROM incidents WHERE (state = ? OR changed_s >= ?) AND {_OWNED} "  # noqa: S608
-            "AND EXISTS (SELECT 1 FROM deliveries AS told WHERE told.destination = ? AND told.incident = "
-            "incidents.incident AND told.state = 'sent' AND told.first = incidents.first) ORDER BY changed_s LIMIT ?",
-            (FIRING, now_s - RESEND_RESOLVED_S, destination, limit),
+            "AND incident > ? AND EXISTS (SELECT 1 FROM deliveries AS told WHERE told.destination = ? AND "
+            "told.incident = incidents.incident AND told.state = 'sent' AND told.first = incidents.first) "
+            "ORDER BY incident LIMIT ?",
+            (FIRING, now_s - RESEND_RESOLVED_S, after, destination, limit),
         ).fetchall()
         return [self._notice(*row) for row in rows]
 
@@ -302,16 +337,6 @@ class Outbox:
         """When the delivery that has waited longest was taken in."""
         row = self._db.execute("SELECT MIN(accepted_s) FROM deliveries WHERE state = 'queued'").fetchone()
         return None if row[0] is None else float(row[0])
-
-    def drop_unknown_destinations(self, *, now_s: float) -> int:
-        """Fold what waits for sinks that are no longer configured; how many."""
-        marks = ",".join("?" * len(self._destinations))
-        changed = self._db.execute(
-            "UPDATE deliveries SET state = 'folded', changed_s = ?, detail = 'its sink is gone' "  # noqa: S608
-            f"WHERE state = 'queued' AND destination NOT IN ({marks})",
-            (now_s, *self._destinations),
-        )
-        return changed.rowcount
 
     def prune(self, *, now_s: float, keep_s: float = KEEP_S) -> int:
         """Forget records older than keep_s whose incident is over and of which nothing waits; how many."""

@@ -110,6 +110,11 @@ class Sink(Protocol):
         ...
 
 
+def age_s(record: Mapping[str, Any], now_s: float) -> float:
+    """How long ago it was true what the record says."""
+    return float(now_s - (record.get("at_ms") or record.get("started_ms") or 0) / 1000)
+
+
 def number(value: object) -> float | None:
     """A finite number, or None: records are JSON from a topic, so anything may stand in a field."""
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -199,6 +199,42 @@ def test_a_test_alert_goes_to_the_console(config: Path, capsys: pytest.CaptureFi
     assert "no sink 'pager'; the configuration has console" in capsys.readouterr().err
 
 
+def test_parked_alerts_are_listed_and_sent_again(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from agents.notify import outbox_file
+    from agents.notify.outbox import Incoming, Outbox
+    from agents.sinks.delivery import Event
+
+    monkeypatch.setenv("GRAFT__STATE__DIR", str(tmp_path / "state"))
+    assert run("alert", "parked", "-c", config) == 3
+    assert "holds no outbox" in capsys.readouterr().err
+    path = outbox_file.path_of(tmp_path / "state", 0)
+    path.parent.mkdir(parents=True)
+    box = Outbox(path, destinations=["console", "gone"])
+    box.own([("graft.alerts", 0)], settled={}, now_s=0.0)
+    record = {"id": "a", "incident": "i", "state": "firing", "started_ms": 1}
+    box.accept([Incoming("graft.alerts", 0, 0, record)], {("graft.alerts", 0): 1}, now_s=0.0)
+    for name in ("console", "gone"):
+        (due,) = box.due(name, now_s=1.0, limit=1)
+        box.mark(due.seq, Event.REJECTED, due_s=0.0, now_s=1.0, detail="HTTP 400 bad key")
+    assert run("alert", "parked", "-c", config, "--json") == 1
+    assert json.loads(capsys.readouterr().out) == {"parked": [{
+        "sink": "console", "incident": "i", "id": "a", "state": "firing", "since": "1970-01-01T00:00:01.000Z",
+        "detail": "HTTP 400 bad key",
+    }]}  # fmt: skip
+    assert run("alert", "parked", "-c", config) == 1
+    assert "HTTP 400 bad key" in capsys.readouterr().out
+    assert run("alert", "resend", "-c", config, "--sink", "pager") == 2
+    assert run("alert", "resend", "-c", config, "--sink", "console", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"requeued": {"console": 1}}
+    assert [one.notice.id for one in box.due("console", now_s=1e12, limit=9)] == ["a"], "beside a running worker"
+    assert run("alert", "resend", "-c", config) == 1
+    assert run("alert", "parked", "-c", config) == 0
+    assert capsys.readouterr().out == "nothing was parked\nnothing is parked\n"
+    box.close()
+
+
 def test_ctrl_c_ends_a_replay_with_a_summary(tmp_path: Path) -> None:
     path = tmp_path / "long.csv"
     path.write_text("timestamp,value\n" + "".join(f"{at * 60},{at % 7}.5\n" for at in range(1_500_000)))

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agents.notify import again
 from agents.notify.incident_turns import TURN, UNKNOWN, Start, Turn
 from agents.notify.outbox import Incoming, Outbox
 from agents.sinks.delivery import Event, State
@@ -72,9 +73,9 @@ def test_a_failure_in_between_leaves_neither(tmp_path: Path) -> None:
 
 
 def test_a_record_is_taken_once(box: Outbox) -> None:
-    assert take(box, alert(1), alert(1, offset=2)) == (1, 1, 0)
+    assert take(box, alert(1), alert(1, offset=2)) == (1, 1, 0, 0)
     sent(box)
-    assert take(box, alert(1, offset=3)) == (0, 1, 0)
+    assert take(box, alert(1, offset=3)) == (0, 1, 0, 0)
     assert due(box) == []
 
 
@@ -130,10 +131,98 @@ def test_parked_beginning_folds_its_end_and_both_come_back_by_hand(box: Outbox) 
     take(box, alert(1), alert(2, RESOLVED))
     sent(box, event=Event.REJECTED)
     assert (due(box), box.counts()["a", "parked"], box.counts()["a", "folded"]) == ([], 1, 1)
-    assert box.requeue("a", now_s=20.0) == 2
+    assert [(one.id, one.since_s) for one in again.parked(box._db, "a")] == [("id-1-firing", 10.0)]
+    assert again.requeue(box._db, "a", now_s=20.0) == 2
+    assert again.parked(box._db, "a") == []
     assert due(box, now_s=20.0) == ["id-1-firing"]
     sent(box, now_s=20.0)
     assert due(box, now_s=20.0) == ["id-2-resolved"]
+
+
+def test_what_is_put_back_and_the_offset_of_the_group_do_not_judge_each_other(box: Outbox) -> None:
+    """The group's offset is past what was parked, so `own` would take it for told by another."""
+    take(box, alert(1), alert(2, incident="j"))
+    for destination in ("a", "b"):
+        sent(box, destination, event=Event.REJECTED)
+        sent(box, destination)
+    assert box.settled_below() == {HOME: 3}
+    again.requeue(box._db, "a", now_s=20.0)
+    assert box.settled_below() == {HOME: 3}, "nobody is to read again what came since"
+    box.own([HOME], settled={HOME: 99}, now_s=21.0)
+    assert due(box, now_s=21.0) == ["id-1-firing"]
+
+
+def test_of_an_incident_only_the_present_episode_is_put_back(box: Outbox) -> None:
+    """Both have one key: an earlier trigger and resolve after a later trigger would close the later one."""
+    take(box, alert(1), alert(2, RESOLVED))
+    sent(box, event=Event.REJECTED)
+    take(box, alert(3, started_ms=9000))
+    sent(box)
+    assert again.requeue(box._db, "a", now_s=20.0) == 0
+    assert (due(box, now_s=20.0), again.parked(box._db, "a")) == ([], [])
+
+
+def test_an_end_is_told_when_any_part_of_its_beginning_was(box: Outbox) -> None:
+    take(box, alert(1), alert(2))
+    sent(box)
+    sent(box, event=Event.REJECTED)
+    take(box, alert(3, RESOLVED))
+    assert due(box) == ["id-3-resolved"]
+
+
+# Late
+
+
+DAY_S = 86_400.0
+
+
+@pytest.fixture
+def prompt(tmp_path: Path) -> Iterator[Outbox]:
+    """An alert is late after 900 s at `a`, never at `b`."""
+    box = Outbox(tmp_path / "outbox.db", destinations=("a", "b"), late_s={"a": 900.0, "b": 1e12})
+    box.own([HOME], settled={}, now_s=0.0)
+    yield box
+    box.close()
+
+
+def test_what_was_over_before_it_could_be_told_is_not(prompt: Outbox) -> None:
+    assert take(prompt, alert(1), now_s=DAY_S).new == 1
+    take(prompt, alert(2, RESOLVED), alert(3, incident="burns"), now_s=DAY_S + 30)
+    assert due(prompt, "a", now_s=DAY_S + 30) == [], "the end of what burns may be close behind"
+    assert due(prompt, "b", now_s=DAY_S + 30) == ["id-1-firing", "id-3-firing"]
+    assert due(prompt, "a", now_s=DAY_S + 90) == ["id-3-firing"]
+    assert prompt.counts()["a", "folded"] == 2
+    sent(prompt, "a", now_s=DAY_S + 90)
+    take(prompt, alert(4, RESOLVED, incident="burns"), now_s=DAY_S + 91)
+    assert due(prompt, "a", now_s=DAY_S + 91) == ["id-4-resolved"]
+    assert again.requeue(prompt._db, "a", now_s=DAY_S) == 0
+
+
+def test_what_was_over_everywhere_is_counted_and_settled(tmp_path: Path) -> None:
+    box = Outbox(tmp_path / "outbox.db", destinations=("a",), late_s={"a": 900.0})
+    box.own([HOME], settled={}, now_s=0.0)
+    assert take(box, alert(1), alert(2, RESOLVED), alert(3, incident="j"), now_s=DAY_S) == (2, 0, 0, 1)
+    assert box.settled_below() == {HOME: 3}
+    assert take(box, alert(4, started_ms=int(DAY_S * 1000) - 5000), now_s=DAY_S).new == 1
+    assert due(box, now_s=DAY_S) == ["id-4-firing"], "the next episode is not late"
+    box.close()
+
+
+def test_an_end_that_comes_while_its_late_beginning_is_on_its_way_is_told(prompt: Outbox) -> None:
+    take(prompt, alert(1), now_s=DAY_S)
+    (on_its_way,) = prompt.due("a", now_s=DAY_S + 60, limit=1)
+    take(prompt, alert(2, RESOLVED), now_s=DAY_S + 61)
+    assert due(prompt, "a", now_s=DAY_S + 61) == []
+    prompt.mark(on_its_way.seq, Event.DELIVERED, due_s=0.0, now_s=DAY_S + 62)
+    assert due(prompt, "a", now_s=DAY_S + 62) == ["id-2-resolved"]
+
+
+def test_a_late_beginning_that_was_tried_keeps_its_end(prompt: Outbox) -> None:
+    take(prompt, alert(1), now_s=DAY_S)
+    sent(prompt, "a", event=Event.FAILED, now_s=DAY_S + 60)
+    take(prompt, alert(2, RESOLVED), now_s=DAY_S + 61)
+    sent(prompt, "a", now_s=DAY_S + 61)
+    assert due(prompt, "a", now_s=DAY_S + 61) == ["id-2-resolved"]
 
 
 def test_end_that_comes_after_its_beginning_was_parked_is_folded_too(box: Outbox) -> None:
@@ -212,10 +301,70 @@ def test_sinks_that_are_gone_do_not_hold_up_the_commit(tmp_path: Path) -> None:
     take(first, alert(1))
     first.close()
     second = Outbox(tmp_path / "outbox.db", destinations=("a",))
-    assert second.drop_unknown_destinations(now_s=1.0) == 1
+    assert again.dismiss(second._db, ["a"], now_s=1.0) == 1
     sent(second)
     assert second.settled_below() == {HOME: 2}
     second.close()
+
+
+def test_a_new_sink_hears_what_burns_and_no_more(box: Outbox, tmp_path: Path) -> None:
+    take(box, alert(1, incident="over"), alert(2, RESOLVED, incident="over"), alert(3), alert(4))
+    new = Outbox(tmp_path / "outbox.db", destinations=("a", "new"))
+    assert (again.adopt(new._db, "a", now_s=5.0), again.adopt(new._db, "new", now_s=5.0)) == (0, 1)
+    assert again.adopt(new._db, "new", now_s=6.0) == 0, "once"
+    new.own([HOME], settled={HOME: 99}, now_s=7.0)
+    assert due(new, "new") == ["id-4-firing"], "the latest that is known of it"
+    assert new.settled_below() == {HOME: 5}
+    take(new, alert(5, RESOLVED))
+    sent(new, "new")
+    assert due(new, "new") == ["id-5-resolved"]
+    new.close()
+
+
+def test_a_sink_that_is_here_again_hears_both_what_burns_and_the_end_of_what_it_was_told(
+    box: Outbox, tmp_path: Path
+) -> None:
+    take(box, alert(1, incident="told"))
+    sent(box, "b")
+    take(box, alert(2, incident="waits"), alert(3, incident="waited"))
+    without = Outbox(tmp_path / "outbox.db", destinations=("a",))
+    assert again.dismiss(without._db, ["a"], now_s=5.0) == 2
+    take(without, alert(4, RESOLVED, incident="told"), alert(5, RESOLVED, incident="waited"))
+    without.close()
+    assert again.adopt(box._db, "b", now_s=6.0) == 2
+    assert due(box, "b") == ["id-2-firing", "id-4-resolved"]
+
+
+def test_an_end_that_waits_behind_a_beginning_that_backs_off_is_not_due(box: Outbox) -> None:
+    take(box, alert(1), alert(2, RESOLVED))
+    seq = box.due("a", now_s=10.0, limit=1)[0].seq
+    box.mark(seq, Event.FAILED, due_s=500.0, now_s=10.0)
+    assert box.next_due_s("a") == 500.0
+
+
+def test_repeats_come_in_parts_and_leave_none_out(box: Outbox) -> None:
+    take(box, *(alert(n, incident=f"i-{n}") for n in range(12)))
+    for _ in range(12):
+        sent(box)
+    parts, after = [], ""
+    while part := box.to_repeat("a", now_s=0.0, after=after, limit=5):
+        parts.append(len(part))
+        after = part[-1].incident
+    assert parts == [5, 5, 2]
+
+
+def test_the_first_format_is_taken_over(tmp_path: Path) -> None:
+    box = Outbox(tmp_path / "outbox.db", destinations=("a",))
+    box.own([HOME], settled={}, now_s=0.0)
+    take(box, alert(1))
+    box._db.execute("ALTER TABLE deliveries DROP COLUMN requeued")
+    box._db.execute("PRAGMA user_version = 1")
+    box.close()
+    box = Outbox(tmp_path / "outbox.db", destinations=("a",))
+    assert due(box) == ["id-1-firing"]
+    sent(box, event=Event.REJECTED)
+    assert again.requeue(box._db, "a", now_s=20.0) == 1
+    box.close()
 
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
