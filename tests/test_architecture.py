@@ -68,7 +68,7 @@ PARTS: dict[str, set[str]] = {
     "offline": {"settings", "codecs", "recovery"},
     "label": {"settings", "recovery"},
     "checks": {"settings", "sinks", "recovery"},
-    "cli": {"settings", "sinks", "codecs", "recovery", "detector", "offline", "label", "checks"},
+    "cli": {"settings", "sinks", "codecs", "recovery", "detector", "notify", "offline", "label", "checks"},
 }
 
 NO_PICKLE = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}

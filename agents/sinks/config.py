@@ -28,7 +28,7 @@ class Common(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     """What every sink has.
 
     name: how logs and metrics call it; default: its kind. per_minute: how many requests it may get (burst: the same).
-    max_alert_age_s: an alert older than that is still sent, marked late. give_up_s: how long an alert is tried.
+    max_alert_age_s: an older alert is sent, marked late, only if it still burns. give_up_s: how long an alert is tried.
     """
 
     name: str = ""
