@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine.batch import Batch
@@ -77,6 +77,27 @@ def test_when_a_decoder_admits_a_series_does_not_matter(cuts: list[int]) -> None
         assert_same_state(states[0], other)
 
 
+def as_decoded(metrics: int, ticks: int, cuts: list[int]) -> tuple[Shard, bytes]:
+    """One host, admitted batch by batch as a decoder does it; its state and the severity of its ticks."""
+    shard, severity = cold(), []
+    for part in cut(fleet_log(np.arange(metrics).reshape(1, metrics), ticks, 3), cuts):
+        names = [Series.of(f"m{row}", {"host": "wide"}, Kind.GAUGE) for row in part.row]
+        rows = np.array([shard.admit(name) for name in names], np.int32)
+        severity.append(shard.process(part._replace(row=rows)).ticks.severity)
+    return shard, np.concatenate(severity).tobytes()
+
+
+@settings(max_examples=20)
+@example([40])
+@example(list(range(100)))
+@given(st.lists(st.integers(0, 150), max_size=6))
+def test_cuts_do_not_matter_for_a_host_of_several_blocks(cuts: list[int]) -> None:
+    whole, at_once = as_decoded(50, 40, [])
+    parts, in_parts = as_decoded(50, 40, cuts)
+    assert_same_state(whole, parts)
+    assert at_once == in_parts
+
+
 @given(st.integers(1, 1400))
 def test_a_restored_shard_goes_on_bit_for_bit(at: int) -> None:
     whole = log()
@@ -98,6 +119,19 @@ def test_a_log_that_is_read_twice_changes_nothing(a: int, b: int) -> None:
     again, _ = run([first])
     again.process(cut(whole, [begin])[1]) if begin < end else again.process(second)
     assert_same_state(straight, again)
+
+
+def test_a_batch_without_samples_that_is_read_twice_changes_nothing() -> None:
+    shard = cold()
+    row = admit(shard, 1, 1)[0]
+    dead = Batch.of([], [], [], [], 3)._replace(dead=np.arange(3))
+    shard.process(dead)
+    shard.process(Batch.of(row, [START_MS], [1.0], [3], 4))
+    before = shard.export().manifest
+    assert (before["next_offset"], before["ledger"]["dead_letter"]) == (4, 3)
+    shard.process(dead)
+    assert shard.export().manifest == before
+    assert shard.ledger.total == 4
 
 
 def test_refused_samples_change_nothing_but_the_ledger() -> None:
