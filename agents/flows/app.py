@@ -29,7 +29,7 @@ from engine.errors import OutsideError
 if TYPE_CHECKING:
     from agents.settings import Settings
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("agents.flows")
 
 #: A stop takes about a second; the supervisor kills after 20.
 STOP_S = 12.0
