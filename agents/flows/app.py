@@ -5,8 +5,8 @@ agents/notify/, tuner.py, reviewer.py, faust_app.py (all of Faust), agents/web/.
 
 Not obvious: whichever part fails ends the process, loudly and with a status that the supervisor reads
 (agents/child.py). Nothing is restarted in here; a fresh process is the only state that is known. A stop that hangs is
-cut short by a watchdog, and one that comes before the parts run does not wait for them: threads that ask an absent
-broker cannot be told to stop.
+cut short by a watchdog, and one that comes before the broker has answered waits for nothing: nothing is held yet, and
+a thread that asks an absent broker cannot be told to stop.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ log = logging.getLogger("agents.flows")
 
 #: A stop takes about a second; the supervisor kills after 20.
 STOP_S = 12.0
-#: The same before all parts run.
+#: The same before the broker has answered.
 EARLY_STOP_S = 0.5
 #: How long a broker that does not answer is waited for before the supervisor takes over with its own, longer, waits.
 BROKER_S = 60.0
@@ -41,49 +41,33 @@ BROKER_S = 60.0
 
 async def until_signal(settings: Settings, *, dry_run: bool) -> None:
     """Run until SIGTERM or Ctrl-C."""
-    stop, runs = asyncio.Event(), asyncio.Event()
+    stop, answered = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def told() -> None:
         if not stop.is_set():
             # Not cancelled: with a broker away, threads of the clients can outlive the loop and hold up the end.
-            (_deadline(STOP_S, _cut_short, 0) if runs.is_set() else _deadline(EARLY_STOP_S, os._exit, 0)).start()
+            (_deadline(STOP_S, _cut_short, 0) if answered.is_set() else _deadline(EARLY_STOP_S, os._exit, 0)).start()
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told)
-    await serve(settings, stop, dry_run=dry_run, on_ready=lambda _: runs.set())
-
-
-async def serve(
-    settings: Settings, stop: asyncio.Event, *, dry_run: bool = False, on_ready: Callable[[Any], None] | None = None
-) -> None:
-    """Run all parts until `stop` is set. on_ready: told the parts once they run (parts.py)."""
-    from agents.flows.parts import Parts
-
     await asyncio.to_thread(wait_for_broker, settings)
+    answered.set()
+    if not stop.is_set():
+        await serve(settings, stop, dry_run=dry_run)
+
+
+async def serve(settings: Settings, stop: asyncio.Event, *, dry_run: bool = False) -> None:
+    """Run all parts until `stop` is set, which they do not have to be at work for."""
+    from agents.flows.parts import Parts, first_of
+
     parts = Parts(settings, dry_run=dry_run)
     try:
-        await parts.start()
-        if on_ready is not None:
-            on_ready(parts)
-        await _first(stop.wait(), parts.failed())
+        await first_of(stop.wait(), parts.run())
     finally:
         with _watchdog():
             await parts.stop()
-
-
-async def _first(*parts: Any) -> None:
-    """Until one of them returns or raises; the others are cancelled."""
-    tasks = [asyncio.ensure_future(part) for part in parts]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @contextlib.contextmanager

@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 
 class Parts:
-    """`await start()`, `await failed()`, `await stop()`."""
+    """`await run()`, `await stop()`."""
 
     def __init__(self, settings: Settings, *, dry_run: bool = False) -> None:
         from confluent_kafka import Producer
@@ -67,27 +67,15 @@ class Parts:
         host, port = address(settings.web.listen)
         self.web = Server(self.standing, host=host, port=port, token=settings.web.token)
 
-    async def start(self) -> None:
-        """ConfigError, OutsideError; what had been started is stopped by `stop`."""
+    async def run(self) -> None:
+        """Returns never; raises what ended one of the parts. What had been started is stopped by `stop`."""
         await self.web.start()
         await self.notifier.start()
         await self.reviewer.catch_up()
         await self.flows.start()
         log.info("The worker runs: %d sinks", len(self.notifier.couriers))
-
-    async def failed(self) -> None:
-        """Returns never; raises what ended one of the parts."""
         still = watch(lambda: self._consumer("flows"), [read.topic for read in self._reads], clock=time.monotonic)
-        running = (self.notifier.failed(), self.flows.failed(), still, self._broken())
-        parts = [asyncio.ensure_future(one) for one in running]
-        try:
-            done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
-            for part in done:
-                part.result()
-        finally:
-            for part in parts:
-                part.cancel()
-            await asyncio.gather(*parts, return_exceptions=True)
+        await first_of(self.notifier.failed(), self.flows.failed(), still, self._broken())
 
     async def stop(self) -> None:
         """In turn; one that fails to stop does not keep the others from it."""
@@ -209,6 +197,19 @@ class Parts:
             sent=sent,
             dead=dead,
         )
+
+
+async def first_of(*parts: Any) -> None:
+    """Until one of them returns or raises; the others are cancelled."""
+    tasks = [asyncio.ensure_future(part) for part in parts]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _print(request: Request) -> Answer:
