@@ -273,10 +273,10 @@ class Outbox:
     def next_due_s(self, destination: str) -> float | None:
         """When the next delivery that may go is due; None if there is none."""
         row = self._db.execute(
-            f"SELECT MIN(due_s) FROM deliveries AS one WHERE destination = ? AND {_MAY_GO}",  # noqa: S608
+            f"SELECT due_s FROM deliveries AS one WHERE destination = ? AND {_MAY_GO} ORDER BY due_s LIMIT 1",  # noqa: S608
             (destination,),
         ).fetchone()
-        return None if row[0] is None else float(row[0])
+        return None if row is None else float(row[0])
 
     def mark(self, seq: int, event: Event, *, due_s: float, now_s: float, detail: str = "") -> State:
         """Write down what happened to a delivery; its new state."""
