@@ -57,6 +57,12 @@ def test_all_as_it_should_be() -> None:
     assert found.p99_ms == 50.0
 
 
+def test_how_long_a_person_takes_is_no_delay_of_ours() -> None:
+    closed = Heard("escalations", {**question("service=svc", 420).value, "state": "answered"}, 30.0)
+    found = of([*GOOD, closed])
+    assert (found.p99_ms, found.asked) == (50.0, 1)
+
+
 def test_what_was_not_yet_injected_does_not_count() -> None:
     assert len(of(GOOD[:1], until_min=150).lines) == 1
     assert of(GOOD[:1], until_min=150).is_good
