@@ -37,7 +37,7 @@ COMMANDS = {
     "plan": Command("what a snapshot would lend to another environment, before it happens", "plan"),
     "label": Command("answer an escalation, or mark a window of a series", "label"),
     "check": Command("will this configuration work here?", "check"),
-    "alert": Command("send a test alert and its resolve to a sink", "alert"),
+    "alert": Command("test a sink; list what it did not take, and send it again", "alert"),
     "bench": Command("throughput, latency and memory on this machine, beside the bare limit", "bench"),
 }
 
