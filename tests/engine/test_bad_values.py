@@ -16,6 +16,7 @@ from engine.components import level as level_of
 from engine.parcel import split
 from engine.records import Record
 from engine.shard import Shard
+from engine.verdict import QUIET
 from tests.engine.components.feed import MINUTE_MS, assert_finite, assert_plain_json, log_of, of, plain
 from tests.engine.logs import START_MS, admit, cold, fleet_log
 
@@ -161,3 +162,38 @@ def test_garbage_of_all_sorts_leaves_no_nan() -> None:
     assert shard.ledger.total == n
     assert_finite(shard)
     assert_plain_json(told)
+
+
+def test_two_days_without_any_value_are_not_learned_as_calm() -> None:
+    """Reports that say that there is nothing: no evidence of calm, and no storm when values come again."""
+    shard = cold()
+    rows = admit(shard, 20, 3).ravel()
+    values = np.random.default_rng(1).normal(size=(5500, len(rows)))
+    values[2500:5000] = np.nan
+    verdict = shard.process(log_of(rows, values))
+    minute = (verdict.ticks.ts_ms - START_MS) // MINUTE_MS
+    empty, after = (minute >= 2500) & (minute < 5000), minute >= 5002
+    assert empty.sum() == 20 * 2500
+    assert np.isnan(verdict.ticks.severity[empty]).all()
+    assert np.isnan(verdict.ticks.page[empty]).all()
+    assert (verdict.ticks.decision[empty] == QUIET).all()
+    assert np.mean(verdict.ticks.severity[after] >= 3.0) < 0.01
+    late = [value for value in of(verdict.records, "escalations", "opened") if value["opened_ms"] > after_ms(5000)]
+    assert len(late) <= 1
+
+
+def after_ms(minutes: int) -> int:
+    return START_MS + minutes * MINUTE_MS
+
+
+def test_an_alert_does_not_resolve_while_there_is_no_value() -> None:
+    """No evidence is no calm."""
+    shard = cold()
+    rows = admit(shard, 1, 3)[0]
+    values = np.random.default_rng(2).normal(size=(1200, 3))
+    values[1000:1004] += 25.0
+    values[1004:1100] = np.nan
+    told = of(shard.process(log_of(rows, values)).records, "alerts")
+    fired, resolved = [value for value in told if value["at_ms"] >= after_ms(1000)]
+    assert fired["at_ms"] <= after_ms(1002)
+    assert resolved["at_ms"] >= after_ms(1100)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from engine.batch import Batch
+from engine.components import level, tail
 from engine.series import Kind, Series
 from engine.shard import Shard
-from tests.engine.components.feed import MINUTE_MS, assert_finite, entity_run, of
+from tests.engine.components.feed import MINUTE_MS, assert_finite, entity_run, of, plain
 from tests.engine.logs import CONFIG, START_MS, admit, cold, fleet_log
 
 UPDATES = 150_000
@@ -128,3 +129,14 @@ def test_irregular_steps_page_nobody() -> None:
     _, verdict = entity_run(values, ts_ms)
     assert of(verdict.records, "alerts") == []
     assert of(verdict.records, "drift", "absent") == []
+
+
+def test_quantiles_of_a_series_are_read_however_long_it_has_run() -> None:
+    """Its memory is full after 50,000 samples; then the tails change."""
+    rng = np.random.default_rng(0)
+    values = np.concatenate([rng.normal(size=51_000), rng.standard_t(3, size=8_000)])
+    shard, _ = entity_run(values[:, None], START_MS + 10_000 * np.arange(len(values)))
+    shown = shard.roster.rows.shown
+    _, _, _, high, beta = plain(tail.read)(shown.counts, shown.mass, 0, tail.TAIL_SHARE)
+    assert shard.roster.rows.level.count[0] == level.MOST_COUNT
+    assert (shown.high[0], shown.beta[0]) == (pytest.approx(high, abs=0.01), pytest.approx(beta, abs=0.01))

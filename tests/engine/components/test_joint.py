@@ -8,7 +8,7 @@ import pytest
 from engine.components import block as blocks
 from engine.components import level
 from engine.shard import Shard
-from tests.engine.components.feed import assert_finite, entity_run, log_of, of, plain
+from tests.engine.components.feed import assert_finite, entity_run, log_of, of, plain, without
 from tests.engine.logs import admit, cold
 
 #: x(t) = A x(t - 1) + noise; its eigenvalues lie well inside the unit circle.
@@ -99,3 +99,21 @@ def test_a_wide_entity_is_several_blocks_and_one_alert() -> None:
     names = {one["series"] for one in of(verdict.records, "alerts", "firing")[0]["contributors"]}
     assert names <= {f'm{j}{{host="h0"}}' for j in range(30, 50)}
     assert_finite(shard)
+
+
+def sizes_of_the_third(joins: int) -> np.ndarray:
+    """What the third of three slow metrics typically errs by, if it begins at tick `joins` of 7,000."""
+    noise = np.random.default_rng(5).normal(size=(7000, 3))
+    values = np.zeros_like(noise)
+    for t in range(1, len(values)):
+        values[t] = 0.98 * values[t - 1] + noise[t]
+    shard = cold()
+    rows = admit(shard, 1, 3)[0]
+    batch = log_of(rows, values)
+    shard.process(without(batch, (batch.row == 2) & (batch.offset < 3 * joins)))
+    return sections(shard)["vectors"][[blocks.SIGMA_E, blocks.SIGMA_X, blocks.SIGMA_G], 2]
+
+
+def test_a_metric_that_joins_a_grown_host_learns_its_sizes_at_its_own_age() -> None:
+    late, always = sizes_of_the_third(4000), sizes_of_the_third(0)
+    np.testing.assert_array_less(late, 2.5 * always)

@@ -80,6 +80,16 @@ def test_the_first_far_value_is_news_and_the_hundredth_is_not() -> None:
     assert again < 0.5 * first
 
 
+@pytest.mark.parametrize("every", [2, 5])
+def test_a_series_that_bursts_from_nought_is_learned(every: int) -> None:
+    """Bytes a second of an idle disk: 0, 5000, 0, 5000; no burst makes it young for ever."""
+    for first in range(2):
+        columns = fed(np.where(np.arange(400) % every == first, 5000.0, 0.0))
+        assert columns.count[0] > 380
+        assert 500.0 < scale(columns, 0) < 20_000.0
+        assert columns.mean[0] == pytest.approx(5000.0 / every, rel=0.25)
+
+
 def test_z_is_clipped_and_novelty_begins_where_the_clip_does() -> None:
     columns = fed(np.random.default_rng(5).normal(size=2000))
     sd, mean = scale(columns, 0), float(columns.mean[0])
