@@ -7,6 +7,9 @@ import itertools
 import pytest
 
 from engine import alerts as life
+from engine.columns import allocate_one
+from engine.verdict import ALERT, QUIET
+from tests.engine.components.feed import plain
 
 EXPECTED = {
     ("idle", "calm"): ("idle", "nothing"),
@@ -46,3 +49,25 @@ def test_whoever_was_paged_hears_of_the_end() -> None:
             assert action == life.RESOLVE
         if state == life.PENDING and after == life.IDLE:
             assert action == life.EXPIRE
+
+
+advance = plain(life.advance)
+
+
+def told(columns: life.Life, ticks: list[tuple[float, int]]) -> list[str]:
+    """What follows on (severity, decision) of one tick after the other."""
+    found = []
+    for k, (severity, decision) in enumerate(ticks):
+        action = advance(columns, life.NEXT, 0, 60_000 * k, 60_000.0, severity, decision)
+        found.append(life.ACTIONS[action])
+    return found
+
+
+@pytest.mark.parametrize("calm_before", [0, 100])
+def test_an_alert_resolves_after_so_many_calm_ticks_of_its_own(calm_before: int) -> None:
+    """Also where the page comes before the severity: calm from before it does not count."""
+    columns = allocate_one(life.Life, life.COLUMNS, 1)
+    actions = told(columns, [(0.3, QUIET)] * calm_before + [(1.0, ALERT)] + [(0.5, QUIET)] * 10)
+    fired = actions.index("fire")
+    assert fired == calm_before
+    assert actions.index("resolve") - fired == life.CALM_TICKS

@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine.batch import Batch
 from engine.errors import BadSample
+from engine.series import Kind, Series
 from engine.shard import Shard
+from engine.snapshot import pack, unpack
 from tests.engine.components.feed import assert_plain_json
 from tests.engine.logs import CONFIG, START_MS, admit, cold, fleet_log
 
@@ -148,3 +151,33 @@ def test_a_re_tune_that_comes_half_a_day_late_is_refused(shard: Shard) -> None:
     with pytest.raises(BadSample, match="too old"):
         shard.apply(order(at_ms=shard.clock_ms - 12 * 3_600_000 - 1), control_partition=0, next_offset=1)
     shard.apply(order(at_ms=shard.clock_ms - 12 * 3_600_000), control_partition=0, next_offset=2)
+
+
+def test_a_new_normal_of_a_series_that_is_hardly_known_moves_nothing() -> None:
+    """It has no level yet from which it could have moved."""
+    for samples in (1, 2):
+        young = cold()
+        row = young.admit(Series.of("a", {"host": "h"}, Kind.GAUGE))
+        young.process(
+            Batch.of([row] * samples, START_MS + 60_000 * np.arange(samples), [5e9] * samples, range(samples), samples)
+        )
+        answer = order("label", target={**ORIGIN, "series": 'a{host="h"}'}, params={"answer": "new_normal"})
+        (record,) = young.apply(answer, control_partition=0, next_offset=1)
+        assert record.value["before"]["level"] == record.value["after"]["level"] == 5e9
+
+
+def test_orders_with_long_ids_stay_a_small_part_of_a_snapshot(shard: Shard) -> None:
+    answer = {"answer": "unsure"}
+    for k in range(10_000):
+        shard.apply(order("label", id=f"{k:0200d}", params=answer), control_partition=0, next_offset=k + 1)
+    again = Shard.restore(unpack(pack(*shard.export())), CONFIG)
+    assert len(again.applied) == 10_000
+    for one in ("0" * 200, f"{9_999:0200d}"):
+        assert again.apply(order("label", id=one, params=answer), control_partition=0, next_offset=1) == []
+
+
+@pytest.mark.parametrize("characters", [201, 1_100_000])
+def test_an_order_with_an_id_that_is_too_long_is_refused(characters: int, shard: Shard) -> None:
+    with pytest.raises(BadSample, match=f"has {characters} characters"):
+        shard.apply(order("label", id="x" * characters), control_partition=0, next_offset=1)
+    pack(*shard.export())

@@ -8,6 +8,7 @@ import pytest
 from engine.batch import Batch
 from engine.errors import ConfigError
 from engine.parcel import merge, split
+from engine.series import Kind, Series
 from engine.shard import Shard
 from engine.snapshot import State
 from tests.engine.logs import CONFIG, admit, cold, cut, fleet_log
@@ -60,3 +61,14 @@ def test_a_series_lives_in_one_shard_only() -> None:
         merge(shard.export(), shard.export())
     with pytest.raises(ConfigError, match="not in this state"):
         split(shard.export(), {"host=nobody"})
+
+
+def test_an_entity_lives_in_one_shard_only() -> None:
+    """After a split, one part has seen a new series of a host that the other part has taken along."""
+    shard = cold()
+    admit(shard, 2, 2)
+    one, two = split(shard.export(), {"host=h0"})
+    keeper = Shard.restore(two, CONFIG)
+    keeper.admit(Series.of("new", {"host": "h0"}, Kind.GAUGE))
+    with pytest.raises(ConfigError, match="entity 'host=h0' is in both states"):
+        merge(keeper.export(), one)

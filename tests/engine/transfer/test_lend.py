@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from engine.batch import Batch
+from engine.config import ENGINE_VERSION
 from engine.errors import ConfigError, SnapshotError
 from engine.parcel import merge, split
 from engine.prior import Prior
@@ -149,3 +150,35 @@ def test_a_counter_in_the_source_makes_a_counter_of_the_unknown(lender: State) -
     assert fresh.roster.rows.recipe.kind[unknown] == Kind.COUNTER
     assert prior.borrowed(fresh.roster, unknown) != {}
     assert prior.borrowed(fresh.roster, gauge) == {}
+
+
+def _wide(lender: State, cuts: list[int]) -> Shard:
+    """One host of 100 series of known and unknown classes, some of which begin later."""
+    target = Shard(CONFIG, topic="metrics", partition=0, prior=read_prior(lender))
+    target.next_offset = 0
+    rng = np.random.default_rng(3)
+    begins = np.where(np.arange(100) % 7 == 6, rng.integers(0, 12, 100), 0)
+    numbers = rng.normal(size=(20, 100))
+    whole = log(numbers)
+    is_early = np.arange(20)[:, None] < begins
+    keep = ~is_early.ravel()
+    whole = Batch.of(*(column[keep] for column in whole[:4]), whole.next_offset)
+    names = [*HERE.names, "of nobody"]
+    for part in cut(whole._replace(empty=np.flatnonzero(~keep)), cuts):
+        texts = [Series.of(names[j % 5], {"host": "wide", "disk": str(j)}, Kind.GAUGE) for j in part.row]
+        target.process(part._replace(row=np.array([target.admit(one) for one in texts], np.int32)))
+    return target
+
+
+@pytest.mark.parametrize("cuts", [[1], [40], [41, 85], [130, 131, 700], list(range(0, 2000, 3))])
+def test_lending_to_a_wide_entity_does_not_depend_on_cuts(cuts: list[int], lender: State) -> None:
+    whole, parts = _wide(lender, []), _wide(lender, cuts)
+    assert len(whole.roster.blocks_of(0)) == 3
+    assert whole.counters()["seeded"] == 80
+    assert _bytes(whole.export()) == _bytes(parts.export())
+
+
+def test_a_source_of_another_engine_does_not_seed(lender: State) -> None:
+    for engine in ("0", None):
+        with pytest.raises(ConfigError, match=f"cut by engine {engine}, this is engine {ENGINE_VERSION}"):
+            read_prior(State({**lender.manifest, "engine": engine}, lender.arrays))
