@@ -13,8 +13,8 @@ from engine.batch import Batch
 from engine.records import Record
 from engine.shard import Shard
 from engine.verdict import ESCALATE
-from tests.engine.components.feed import MINUTE_MS, assert_plain_json, entity_run, log_of, of
-from tests.engine.logs import START_MS, admit, cold, cut
+from tests.engine.components.feed import MINUTE_MS, assert_plain_json, entity_run, log_of, of, without
+from tests.engine.logs import CONFIG, START_MS, admit, cold, cut
 
 WOBBLE, LONG = 1800, 20
 
@@ -45,6 +45,51 @@ def test_a_wobble_is_a_question_and_no_page_and_lapses(seed: int) -> None:
     assert not [at for at in started if WOBBLE <= (at - START_MS) / MINUTE_MS <= WOBBLE + 2 * LONG]
     assert shard.counters()["pending"] == 0
     assert_plain_json(verdict.records)
+
+
+def test_a_question_ends_under_the_key_that_it_was_asked_under() -> None:
+    """Keys are order and partition: else the end might be read before the question."""
+    swell = 6.0 * np.sin(np.arange(2 * LONG) * np.pi / (2 * LONG))
+    rng = np.random.default_rng(1)
+    values = rng.normal(size=(2400, 60)) + np.repeat(rng.normal(size=(2400, 30)), 2, axis=1)
+    values[WOBBLE : WOBBLE + 2 * LONG] += swell[:, None]
+    shard = cold()
+    asked: dict[str, list[Record]] = {}
+    for record in shard.process(log_of(admit(shard, 30, 2).ravel(), values)).records:
+        if record.topic == "escalations":
+            asked.setdefault(record.value["escalation"], []).append(record)
+    closed = [pair for pair in asked.values() if len(pair) == 2]
+    assert len(closed) >= 5
+    for opened, expired in closed:
+        assert (opened.value["state"], expired.value["state"]) == ("opened", "expired")
+        assert opened.key == expired.key == opened.value["series"] == expired.value["series"]
+        assert [one["series"] for one in expired.value["contributors"]] == [opened.key]
+
+
+def test_a_question_ends_under_its_key_after_a_restart_too() -> None:
+    shard, rest, told = upto_question()
+    assert shard.roster.ents.life.asked[0] == shard.row_of(told[-1].key)
+    again = Shard.restore(shard.export(), CONFIG)
+    whole, parts = ([record for part in rest for record in one.process(part).records] for one in (shard, again))
+    assert whole == parts
+    assert whole[0].value["state"] == "expired"
+
+
+def test_a_question_of_a_host_that_went_away_lapses_after_a_day() -> None:
+    """One that comes at odd times: its absence is no alert but a question, and no tick of its own can end it."""
+    rng = np.random.default_rng(4)
+    shard = cold()
+    batch = log_of(admit(shard, 3, 1)[:, 0], rng.normal(size=(3000, 3)))
+    at = (batch.ts_ms - START_MS) // MINUTE_MS
+    told = shard.process(without(batch, (batch.row == 2) & ((rng.random(len(at)) < 0.8) | (at >= 800)))).records
+    opened, expired = of(told, "escalations")
+    assert (opened["state"], opened["entity"]) == ("opened", "host=h2")
+    assert "has stopped sending" in opened["because"]
+    assert (expired["state"], expired["escalation"]) == ("expired", opened["escalation"])
+    (absent,) = of(told, "drift", "absent")
+    assert 1440 * MINUTE_MS <= expired["at_ms"] - absent["after"]["last_ms"] <= 1442 * MINUTE_MS
+    assert of(told, "alerts") == []
+    assert shard.counters()["pending"] == 0
 
 
 def upto_question(seed: int = 0) -> tuple[Shard, list[Batch], list[Record]]:
