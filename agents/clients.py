@@ -56,6 +56,7 @@ OWNED: Final[Mapping[str, str]] = {
     "transactional.id": "Graft makes its records repeatable by their ids and opens no transactions",
     "delivery.report.only.error": "Graft waits for each acknowledgement before it saves its position",
     "enable.partition.eof": "Graft does not read such events",
+    "partition.assignment.strategy": "Graft moves single partitions, and only cooperative-sticky does that",
     "test.mock.num.brokers": "it would put a broker that forgets in the place of yours; run `graft demo` for that",
 }
 

@@ -9,6 +9,7 @@ makes its client log about a hundred errors a second; after BURST of them in WIN
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from datetime import UTC, datetime
 from typing import Any, TextIO
@@ -17,12 +18,14 @@ import orjson
 
 from agents.secret import Secret, mask
 
-#: So many lines of one kind (same logger, level and template) pass in one window; the next line tells the rest.
+#: So many lines of one kind (same logger, level and words, whatever the numbers) pass in one window; the next line
+#: tells the rest.
 BURST = 5
 WINDOW_S = 10.0
 #: Kinds remembered; beyond it the oldest is forgotten, so that templates made by mistake cannot fill the memory.
 KINDS = 512
 
+_DIGITS = re.compile(r"[0-9]+")
 _PLAIN = frozenset(vars(logging.LogRecord("", 0, "", 0, "", None, None))) | {
     "message",
     "asctime",
@@ -43,7 +46,9 @@ class RateLimit(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno < logging.WARNING:
             return True
-        kind = (record.name, record.levelno, str(record.msg)[:200])
+        # Sentences for the operator come whole, under the template "%s".
+        words = record.getMessage() if record.msg == "%s" else str(record.msg)
+        kind = (record.name, record.levelno, _DIGITS.sub("#", words)[:120])
         began, passed, held = self._seen.pop(kind, (record.created, 0.0, 0.0))
         if record.created - began >= self._window_s:
             began, passed = record.created, 0.0

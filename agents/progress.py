@@ -9,6 +9,7 @@ after a power cut nobody needs it. A process that hangs stops writing, so the ag
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -36,10 +37,11 @@ class ShardProgress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """One worker process. at_ms, started_ms: wall clock. ready: holds shards and repeats nothing of a former life.
+    """One worker process. at_ms, started_ms: wall clock. ready: has its part of the group, which may be nothing where
+    there are more workers than partitions, and repeats nothing of a former life.
 
     counters: records, snapshots, gaps, gap_records, orders, client_errors, uploads, uploads_failed, restores,
-    snapshots_refused, partitions_raised of this life. sent: records by topic without
+    snapshots_refused, partitions_raised, reports_failed of this life. sent: records by topic without
     prefix. dead: dead letters by reason. waiting: records not acknowledged yet. ended: it has left in order.
     """
 
@@ -56,11 +58,16 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def write(path: Path, progress: Progress) -> None:
-    """Replace the file."""
+    """Replace the file; OSError, and the old one is there still, where the disk does not take it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(msgspec.json.encode(progress))
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(msgspec.json.encode(progress))
+        temporary.replace(path)
+    except OSError:
+        with suppress(OSError):  # half of it would keep room on a disk that is full
+            temporary.unlink(missing_ok=True)
+        raise
 
 
 def read(path: Path) -> Progress | None:

@@ -64,13 +64,15 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class Kafka(Table, frozen=True, kw_only=True):
     """bootstrap: host:port,... of the brokers. properties: any librdkafka property, verbatim.
 
-    insecure: allow properties that switch certificate checks off.
+    insecure: allow properties that switch certificate checks off. leave_on_stop: leave the group at SIGTERM as well, as
+    suits workers that are not started again within 30 s; else only Ctrl-C leaves it, and a restart moves no partition.
     """
 
     bootstrap: str = "localhost:9092"
     group: str = "graft"
     properties: dict[str, Any] = {}
     insecure: bool = False
+    leave_on_stop: bool = False
 
     def __post_init__(self) -> None:
         _wanted(self.bootstrap.strip(), "bootstrap is empty; write host:port of one broker or more")

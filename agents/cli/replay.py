@@ -22,7 +22,7 @@ Under --out:
   scores.csv         a line per sample, and one per entity and timestamp (with an empty series)
   alerts.jsonl, escalations.jsonl, drift.jsonl, retunes.jsonl
                      the records that would have gone to Kafka
-  rejected.jsonl     numbers that no model may see (infinite, beyond 1e15) and where they stood
+  rejected.jsonl     numbers that no model may see (infinite, beyond 9.2e18) and where they stood
   summary.json       counts, the ledger, rates, time, engine and configuration hash
 
 Each file is a world of its own: its verdicts do not depend on the other files of the run.

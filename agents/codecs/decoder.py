@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from agents.codecs import influx, plain, sniff
 from agents.codecs.columns import Found
-from agents.codecs.rules import AppendTime, Families, Limits, Out, identity
+from agents.codecs.rules import LARGEST, AppendTime, Families, Limits, Out, identity
 from agents.codecs.speculation import Speculation
 from engine.batch import Batch
 from engine.errors import BadSample, ConfigError
@@ -58,7 +58,7 @@ class Decoder:
         *,
         format: str = sniff.AUTO,  # noqa: A002 - the configuration's word
         max_record_bytes: int = 256 * 1024,
-        max_abs_value: float = 1e15,
+        max_abs_value: float = LARGEST,
         future_ms: int = 300_000,
         speculate: bool = True,
         max_known_bytes: int = 64 * 1024 * 1024,

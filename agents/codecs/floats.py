@@ -1,8 +1,8 @@
 """Decimal digits to float64, exact to the last bit, inside a kernel.
 
 Clinger's fast path where mantissa and power of ten are both exact, else Eisel-Lemire (Lemire 2021, "Number parsing
-at a gigabyte per second"): one 64 x 128 bit product that knows when it is not sure. What it is not sure of, more than
-18 digits and extreme exponents are refused, and the slow path reads the number.
+at a gigabyte per second"): one 64 x 128 bit product that knows when it is not sure. What it is not sure of, extreme
+exponents, and more than 18 digits but for whole numbers of 64 bits are refused, and the slow path reads the number.
 
 Not obvious: numba turns uint64 with int64 into float64, so every constant below is a uint64 by name.
 """
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from engine.kernel import inline, kernel
 
-#: Kinds of a number that was read.
-REFUSED, INTEGER, FRACTION = 0, 1, 2
+#: Kinds of a number that was read; a WIDE one is an integer beyond int64.
+REFUSED, INTEGER, FRACTION, WIDE = 0, 1, 2, 3
 
 #: Powers of ten beyond these never occur in samples within the limits; the slow path reads them.
 _MIN_EXP10, _MAX_EXP10 = -80, 60
@@ -41,7 +41,8 @@ def _powers() -> NDArray[np.uint64]:
 _POWERS = _powers()
 _EXACT = np.array([10.0**exp10 for exp10 in range(23)])
 
-_U0, _U1, _U3, _U9, _U32, _U52, _U53, _U63 = (np.uint64(n) for n in (0, 1, 3, 9, 32, 52, 53, 63))
+_U0, _U1, _U3, _U9, _U10, _U32, _U48, _U52, _U53, _U63 = (np.uint64(n) for n in (0, 1, 3, 9, 10, 32, 48, 52, 53, 63))
+_TEN_TO_19 = np.uint64(10**19)
 _LOW32 = np.uint64(0xFFFFFFFF)
 _LOW9 = np.uint64(0x1FF)
 _LOW52 = np.uint64((1 << 52) - 1)
@@ -127,6 +128,23 @@ def _read_exponent(data: NDArray[np.uint8], at: np.uint64, end: np.uint64) -> tu
 
 
 @kernel
+def _read_wide(data: NDArray[np.uint8], begin: np.uint64, end: np.uint64, negative: bool) -> tuple[float, int, int]:
+    """As read_number, for an integer of 19 or 20 digits: nanoseconds, and the limits that are not set."""
+    at, whole = begin, _U0
+    while at < end and 48 <= data[at] <= 57 and at - begin < np.uint64(21):
+        whole = whole * _U10 + (np.uint64(data[at]) - _U48)
+        at += _U1
+    digits = at - begin
+    # Twenty digits that fit begin with 1, and then a sum that went round is below 10^19.
+    fits = digits < np.uint64(20) or (digits == np.uint64(20) and data[begin] == 49 and whole >= _TEN_TO_19)
+    if not fits or data[begin] == 48 or (at < end and (data[at] == 46 or data[at] == 101 or data[at] == 69)):
+        return 0.0, 0, REFUSED
+    kind = INTEGER if whole < (_U1 << _U63) + (_U1 if negative else _U0) else WIDE
+    value = np.float64(whole)
+    return (-value if negative else value), int(np.int64(at)), kind
+
+
+@kernel
 def read_number(data: NDArray[np.uint8], begin: int, stop: int) -> tuple[float, int, int]:
     """A number as JSON spells it, from begin: its value, the position after it, its kind; REFUSED on any doubt."""
     at, end = np.uint64(begin), np.uint64(stop)
@@ -139,6 +157,8 @@ def read_number(data: NDArray[np.uint8], begin: int, stop: int) -> tuple[float, 
     while at < limit and 48 <= data[at] <= 57:
         mantissa = mantissa * 10 + (np.int64(data[at]) - 48)
         at += _U1
+    if at == limit and at < end and 48 <= data[at] <= 57:
+        return _read_wide(data, start, end, bool(negative))
     if at == start or (data[start] == 48 and at - start > _U1):
         return 0.0, 0, REFUSED
     if at < end and data[at] == 46:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterator
+from math import isnan
 from typing import NamedTuple
 
 from agents.codecs.plain import field_name
@@ -145,6 +146,8 @@ def _add_fields(raw_head: bytes, fields: list[tuple[bytes, bytes]], ts_ms: int, 
             if number is None:
                 continue
             value = number + 0.0 if -bound <= number <= bound else check_value(number, out.limits)
+            if isnan(value):  # a limit that is not set is no sample
+                continue
             row = head.rows.get(key, -1)
             if row < 0:
                 row = out.row_of(field_name(head.name, _unescape(key)), head.labels, Kind.UNKNOWN)

@@ -17,6 +17,7 @@ from agents.codecs.scan import (
     FIRST_DIGEST,
     find,
     fit_time,
+    means_none,
     mix,
     read_json_time,
     read_text_time,
@@ -26,8 +27,9 @@ from agents.codecs.scan import (
 )
 from engine.kernel import inline, kernel
 
-#: What a hole is: none (the last piece), a value, the time of all values of the object, bare or in quotes.
-NO_HOLE, VALUE, TIME, TEXT_TIME = 0, 1, 2, 3
+#: What a hole is: none (the last piece), a value, the time of all values of the object, bare or in quotes, or the value
+#: of one field of several, which has no sample where it means none.
+NO_HOLE, VALUE, TIME, TEXT_TIME, FIELD = 0, 1, 2, 3, 4
 
 
 @kernel
@@ -76,10 +78,14 @@ def match(job: Job, at: int, end: int, index: int, entry: int, pos: int) -> int:
         if end - at < length or not same(data, at, job.units.pool, piece[k, 0], length):
             return -1
         at += length
-        if piece[k, 2] == VALUE:
+        if piece[k, 2] == VALUE or piece[k, 2] == FIELD:
             value, at, kind = read_number(data, at, end)
-            if kind == REFUSED or not -job.bounds.max_abs_value <= value <= job.bounds.max_abs_value:
+            if kind == REFUSED:
                 return -1
+            if not -job.bounds.max_abs_value <= value <= job.bounds.max_abs_value:
+                if piece[k, 2] == FIELD or not means_none(value):
+                    return -1
+                value = np.nan
             found.row[pos] = piece[k, 3]
             found.value[pos] = value + 0.0
             pos += 1

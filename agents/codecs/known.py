@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from agents.codecs.columns import Array, Bytes, Heads, Index, Units, grown
-from agents.codecs.json_template import VALUE
+from agents.codecs.json_template import FIELD, VALUE
 from agents.codecs.scan import find, insert, move
 
 Piece = tuple[bytes, int, int]
@@ -92,7 +92,7 @@ class KnownUnits:
             piece=piece,
             first=_put(old.first, entry, first),
             size=_put(old.size, entry, len(pieces)),
-            samples=_put(old.samples, entry, sum(hole == VALUE for _, hole, _ in pieces)),
+            samples=_put(old.samples, entry, sum(hole in (VALUE, FIELD) for _, hole, _ in pieces)),
             follower=grown(old.follower, self.entries + 1, -1),
             lookup=index,
         )

@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 from agents.codecs.columns import FULL, UNKNOWN, Bytes, Job
-from agents.codecs.floats import INTEGER, REFUSED, read_number
-from agents.codecs.scan import FIRST_DIGEST, find, fit_time, int_to_ms, mix, read_digits, same, skip_blanks
+from agents.codecs.floats import INTEGER, REFUSED, WIDE, read_number
+from agents.codecs.scan import FIRST_DIGEST, find, fit_time, int_to_ms, means_none, mix, read_digits, same, skip_blanks
 from engine.kernel import inline, kernel
 
 _TRUE = np.frombuffer(b"trueTrueTRUE", np.uint8)
@@ -69,21 +69,26 @@ def _field(job: Job, at: int, end: int, entry: int, guess: int) -> int:
 
 
 @inline
-def _number(job: Job, at: int, end: int, row: int, pos: int) -> int:
-    """The position after a number with its suffix, which becomes the sample at pos; -1 on any doubt."""
+def _number(job: Job, at: int, end: int, row: int, pos: int) -> tuple[int, int]:
+    """The position after a number with its suffix, and pos after its sample, if it means one; -1 on any doubt."""
     data = job.data
     value, after, kind = read_number(data, at, end)
-    if kind == REFUSED or row < 0:
-        return -1
+    if kind == REFUSED:
+        return -1, pos
     if after < end and (data[after] == 105 or data[after] == 117):
-        if kind != INTEGER or (data[after] == 117 and data[at] == 45):
-            return -1
+        signed = data[after] == 105
+        if kind != INTEGER and (kind != WIDE or signed):
+            return -1, pos
+        if not signed and data[at] == 45:
+            return -1, pos
         after += 1
     if not -job.bounds.max_abs_value <= value <= job.bounds.max_abs_value:
-        return -1
+        return (int(after) if means_none(value) else -1), pos
+    if row < 0:
+        return -1, pos
     job.found.row[pos] = row
     job.found.value[pos] = value + 0.0
-    return int(after)
+    return int(after), pos + 1
 
 
 @inline
@@ -124,8 +129,7 @@ def match(job: Job, at: int, end: int, index: int, entry: int, pos: int) -> tupl
         if data[at] == 45 or 48 <= data[at] <= 57:
             if pos >= len(job.found.row):
                 return -FULL, start
-            after = _number(job, at, end, job.heads.field[k, 2], pos)
-            pos += 1
+            after, pos = _number(job, at, end, job.heads.field[k, 2], pos)
         else:
             after = _after_text(data, at, end) if data[at] == 34 else _after_boolean(data, at, end)
         if after <= at:

@@ -2,7 +2,8 @@
 
 A *plain* object is one sample:
     name    the first of "name", "metric", "series" that is there; a string
-    value   "value": a number, or null where there is none (a gap). A boolean or a string is refused.
+    value   "value": a number, or null where there is none (a gap; so is a limit that is not set, see rules.py). A
+            boolean or a string is refused.
     time    the first of "timestamp", "ts", "time" that is there and not null; else the record's own time
     labels  "labels" or "tags", an object; where neither is there, all other members that are strings
     kind    "counter" or "gauge" in "kind", where the sender knows it
@@ -17,6 +18,7 @@ Infinity, 1e999, bad UTF-8 and deep nesting; all of that is relied on and tested
 
 from __future__ import annotations
 
+from math import isnan
 from typing import Any
 
 import orjson
@@ -63,7 +65,7 @@ def decode_item(item: Any, append_ms: int, out: Out, *, plain: bool = True, tele
     try:
         if type(item) is not dict:
             raise BadSample("json", f"{short(item)} where an object was wanted")
-        if telegraf and type(item.get("fields")) is dict:
+        if telegraf and is_telegraf(item):
             _decode_telegraf(item, append_ms, out)
         elif plain:
             _decode_plain(item, append_ms, out)
@@ -71,6 +73,11 @@ def decode_item(item: Any, append_ms: int, out: Out, *, plain: bool = True, tele
             raise BadSample("format", 'no object "fields": not Telegraf JSON; set format = "json" or "auto"')
     except BadSample as error:
         out.note(error)
+
+
+def is_telegraf(item: dict[str, Any]) -> bool:
+    """Whether an object holds fields, each a series of its own."""
+    return type(item.get("fields")) is dict
 
 
 def _decode_plain(item: dict[str, Any], append_ms: int, out: Out) -> None:
@@ -98,6 +105,8 @@ def _decode_telegraf(item: dict[str, Any], append_ms: int, out: Out) -> None:
             continue
         try:
             value = raw + 0.0 if -bound <= raw <= bound else check_value(raw, out.limits)
+            if isnan(value):  # a limit that is not set is no sample
+                continue
             row = rows.get(field, -1)
             if row < 0:
                 row = out.row_of(field_name(name, field), labels, Kind.UNKNOWN)

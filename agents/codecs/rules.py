@@ -3,13 +3,16 @@
 Owns the limits and the reasons. Every check raises BadSample and is made before a series is admitted, so that a bad
 sample can never take a row.
 
-Not obvious: a time has no unit on the wire. Seconds, milliseconds, microseconds and nanoseconds of 2000..2100 do not
+Not obvious: int64's and uint64's ends mean "no limit is set" in cgroups and Docker, so numbers from LARGEST to NO_LIMIT
+are no values. Constants from here are compiled into kernels; engine.kernel hashes the files that name it, as this one
+does. And a time has no unit on the wire. Seconds, milliseconds, microseconds and nanoseconds of 2000..2100 do not
 overlap, so the magnitude tells them apart exactly; what falls between is refused as `time_range`.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -25,6 +28,11 @@ MAX_TS_MS = 4_102_444_800_000
 SECONDS_BELOW = 100_000_000_000
 MILLIS_BELOW = 100_000_000_000_000
 MICROS_BELOW = 100_000_000_000_000_000
+
+#: The largest value: below what stands for "no limit" (cgroups: 2^63 less a page of up to 64 KiB); its square is still
+#: a float32. From there to 2^64 no value is meant.
+LARGEST = 2.0**63 - 2.0**16
+NO_LIMIT = 2.0**64
 
 #: A name, a label's key or its value; Loki allows 2,048, Datadog 200. What is longer is text, not a label.
 MAX_LABEL_BYTES = 1024
@@ -48,7 +56,7 @@ AppendTime = Callable[[int], int]
 class Limits(NamedTuple):
     """What a decoder refuses; max_abs_value keeps squares finite, future_ms keeps one clock from moving the rest."""
 
-    max_abs_value: float = 1e15
+    max_abs_value: float = LARGEST
     future_ms: int = 300_000
 
 
@@ -89,7 +97,7 @@ class Out:
 
 
 def check_value(value: object, limits: Limits) -> float:
-    """A finite float64 within the limits; None is NaN, a gap that the sender told of.
+    """A finite float64 within the limits; NaN is a gap that the sender told of, by null or by a limit that is not set.
 
     -0.0 becomes 0.0: two spellings of nothing must not make two states.
 
@@ -100,11 +108,21 @@ def check_value(value: object, limits: Limits) -> float:
         number = value + 0.0
         if -limits.max_abs_value <= number <= limits.max_abs_value:
             return number
-        bound = f"+-{limits.max_abs_value:g}"
-        raise BadSample("value_range", f"value {number!r} is beyond {bound}; raise max_abs_value or change the unit")
+        if means_none(number):
+            return float("nan")
+        raise BadSample("value_range", f"value {number!r} is beyond +-{limits.max_abs_value:.2g}; change the unit")
     if value is None:
         return float("nan")
     raise BadSample("value_type", f"value is a {_word(value)}, {short(value)}; wanted a JSON number")
+
+
+def means_none(number: float) -> bool:
+    """Whether a number says that there is none: the ends of 64-bit integers, and those of float64.
+
+    >>> means_none(9223372036854771712), means_none(2**64 - 1), means_none(1e18), means_none(1e20)
+    (True, True, False, False)
+    """
+    return LARGEST < abs(number) <= NO_LIMIT or abs(number) == sys.float_info.max
 
 
 def to_ms(raw: object) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 
 from agents.codecs.columns import Bytes, Index
 from agents.codecs.floats import FRACTION, read_number
-from agents.codecs.rules import MAX_TS_MS, MICROS_BELOW, MILLIS_BELOW, MIN_TS_MS, SECONDS_BELOW
+from agents.codecs.rules import LARGEST, MAX_TS_MS, MICROS_BELOW, MILLIS_BELOW, MIN_TS_MS, NO_LIMIT, SECONDS_BELOW
 from engine.kernel import inline, kernel
 
 FIRST_DIGEST = np.uint64(0xCBF29CE484222325)
@@ -66,6 +66,12 @@ def move(old: Index, new: Index) -> None:
     for at in range(len(old.entry)):
         if old.entry[at] >= 0:
             insert(new, old.key[at], old.entry[at])
+
+
+@inline
+def means_none(value: float) -> bool:
+    """As rules.means_none, for what read_number reads."""
+    return bool(LARGEST < abs(value) <= NO_LIMIT)
 
 
 @kernel

@@ -21,8 +21,9 @@ import numpy as np
 from agents.codecs import influx, json_template, line_template, plain
 from agents.codecs.columns import FULL, Bounds, Bytes, Found, Ints, Job, grown
 from agents.codecs.fastpath import run
+from agents.codecs.json_template import FIELD, VALUE
 from agents.codecs.known import KnownHeads, KnownUnits, Piece
-from agents.codecs.rules import Limits, Out
+from agents.codecs.rules import Limits, Out, means_none
 from agents.codecs.scan import find
 from engine.errors import BadSample
 
@@ -162,19 +163,22 @@ class Speculation:
 
     def _learn_unit(self, raw: bytes, own_ms: int, out: Out) -> None:
         actual = self._ask(raw, own_ms, Out(out.row_of, self._limits))
+        telegraf = self._shapes["telegraf"] and plain.is_telegraf(plain.parse(raw))
         tokens = [match.span(match.lastindex) for match in _TOKEN.finditer(raw) if match.lastindex]
+        if telegraf:  # where a field means none there is no sample, so no hole
+            tokens = [(start, stop) for start, stop in tokens if not _is_unset(raw[start:stop])]
         if actual is None or not 0 < len(tokens) <= MAX_HOLES:
             return
         edges = [0, *(edge for span in tokens for edge in span), len(raw)]
         literals = [raw[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True)]
         stand_ins = [_stand_in(i, in_quotes=piece[-1:] == b'"') for i, piece in enumerate(literals[:-1])]
         asked = b"".join(piece + number for piece, number in zip(literals, [*stand_ins, b""], strict=True))
-        answer = self._ask(asked, _OWN_MS, Out(_no_row, Limits(1e15, 2 * _OWN_MS)))
+        answer = self._ask(asked, _OWN_MS, Out(_no_row, Limits(future_ms=2 * _OWN_MS)))
         holes = _holes(actual, answer, len(tokens)) if answer is not None else None
         if holes is None:
             return
         digest, _ = json_template.shape(np.frombuffer(raw, np.uint8), 0, len(raw))
-        entry = self._units.add(np.uint64(digest), _pieces(raw, tokens, holes))
+        entry = self._units.add(np.uint64(digest), _pieces(raw, tokens, holes, FIELD if telegraf else VALUE))
         self._units.arrays.follower[self._last[0] + 1] = entry
         self._last[0] = entry
 
@@ -234,14 +238,23 @@ def _holes(actual: Out, answer: Out, tokens: int) -> dict[int, int] | None:
     return {**holes, time: -1}
 
 
-def _pieces(raw: bytes, tokens: list[tuple[int, int]], holes: dict[int, int]) -> list[Piece]:
+def _is_unset(token: bytes) -> bool:
+    """Whether a number means none; a time in quotes does not."""
+    try:
+        return means_none(float(token))
+    except ValueError:
+        return False
+
+
+def _pieces(raw: bytes, tokens: list[tuple[int, int]], holes: dict[int, int], value: int) -> list[Piece]:
+    """value: what a hole for a value is here."""
     pieces: list[Piece] = []
     at = 0
     for token, (start, stop) in enumerate(tokens):
         if token in holes:
             row = holes[token]
             time = json_template.TEXT_TIME if raw[start - 1 : start] == b'"' else json_template.TIME
-            pieces.append((raw[at:start], time if row < 0 else json_template.VALUE, row))
+            pieces.append((raw[at:start], time if row < 0 else value, row))
             at = stop
     pieces.append((raw[at:], json_template.NO_HOLE, -1))
     return pieces

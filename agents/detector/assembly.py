@@ -47,6 +47,7 @@ class Parts:
     def __init__(self, settings: config.Settings) -> None:
         self._settings = settings
         self._inputs = {one.topic: one for one in settings.inputs}
+        self._lent: Prior | None = None
 
     def new_shard(self, place: Place) -> ShardLike:
         """A shard that has seen nothing."""
@@ -88,12 +89,12 @@ class Parts:
 
     def _prior(self) -> Prior | None:
         """What the seed lends to a shard that starts; one that goes on carries it in its state."""
-        if self._settings.seed.snapshot is None:
-            return None
-        from agents.recovery import shardfile
-        from engine.transfer import read_prior
+        if self._lent is None and self._settings.seed.snapshot is not None:
+            from agents.recovery import shardfile
+            from engine.transfer import read_prior
 
-        return read_prior(shardfile.read(Path(self._settings.seed.snapshot), key=self._settings.state.key))
+            self._lent = read_prior(shardfile.read(Path(self._settings.seed.snapshot), key=self._settings.state.key))
+        return self._lent
 
 
 def assemble(
@@ -119,7 +120,8 @@ def assemble(
     reader = consumer_config(
         properties, group=settings.kafka.group, instance_id=me.name if grouped else "", insecure=insecure
     )
-    logs = LogNames(properties, topics, insecure=insecure)
+    logs = LogNames(properties, [*topics, names.control], insecure=insecure)
+    counters: Counter[str] = Counter()
     producer = Producer(producer_config(properties, insecure=insecure), logger=CLIENT_LOG)
     outputs = Outputs(producer, prefix=settings.topics.prefix, source=f"graft/{me.name}")
     # The end of a log is how a shard knows that it repeats nothing of a former life any more.
@@ -130,18 +132,19 @@ def assemble(
         names.control,
         range(known.get(names.control, 1)),
         warn,
+        counters,
     )
-    counters: Counter[str] = Counter()
     widths = {topic: known[topic] for topic in topics}
     positions = Positions(
         store=store, restore=parts.restore, warn=warn, config_hash=config.config_hash(settings), key=key,
-        partitions=widths, counters=counters,
+        partitions=widths, counters=counters, control_id=logs.topic_id(names.control),
     )  # fmt: skip
     wide = known.get(names.state, max(widths.values()))
     states, uploads = _state_topic(settings, partitions=wide, positions=positions)
     durability = Durability(
-        outputs=outputs, positions=positions, commit=assignment.commit, log_name=logs.name_of, warn=warn
-    )
+        outputs=outputs, positions=positions, commit=assignment.commit, log_name=logs.name_of, warn=warn,
+        uploads=uploads,
+    )  # fmt: skip
     holdings = Holdings(
         positions=positions, durability=durability, new_shard=parts.new_shard, new_decoder=parts.new_decoder,
         ends=assignment.ends, log_name=logs.name_of, warn=warn, start=start,
@@ -152,7 +155,7 @@ def assemble(
         assignment=assignment, holdings=holdings, controls=orders, durability=durability, outputs=outputs,
         partitions=widths, warn=warn, clock=time.monotonic, uploads=uploads, counters=counters,
         pace=pace or Pace(snapshot_interval_s=settings.state.snapshot_interval_s),
-        report=Reporter(progress.path_of(folder, me.slot)),
+        report=Reporter(progress.path_of(folder, me.slot)), for_good=settings.kafka.leave_on_stop,
     )  # fmt: skip
     return loop, store
 

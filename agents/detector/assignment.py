@@ -11,6 +11,7 @@ And `close` can hang for ever (#1667), so the kernel's alarm clock ends the proc
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -24,6 +25,8 @@ from engine.errors import OutsideError
 WATERMARK_WAIT_S = 10.0
 #: `close` gets this long; everything is durable before it is called.
 CLOSE_WAIT_S = 10
+#: Giving back may take this long when a worker leaves for good, and then the word to the broker this long.
+LEAVE_WAIT_S, LEFT_WAIT_S = 5.0, 0.5
 
 
 class Keeper(Protocol):
@@ -50,11 +53,12 @@ class Assignment:
         self._keeper: Keeper | None = None
         self._failure: BaseException | None = None
         self._paused: set[Place] = set()
+        self._joined = False
         self.changes = 0
 
     def join(self, topics: Sequence[str], keeper: Keeper) -> None:
         """Share the topics with the other workers of the group; cooperative: only what moves is interrupted."""
-        self._keeper = keeper
+        self._keeper, self._joined = keeper, True
         self._consumer.subscribe(
             list(topics),
             on_assign=self._guarded(self._take),
@@ -118,13 +122,25 @@ class Assignment:
             self._consumer.resume([TopicPartition(*place) for place in self._paused])
             self._paused.clear()
 
-    def close(self) -> None:
-        """Leave the group. Gives back what is still held first."""
+    def close(self, *, for_good: bool = False) -> None:
+        """Give back what is still held, and end. for_good: tell the group, which else keeps the place of a member with
+        a name free for a session, so that a restart moves nothing."""
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(CLOSE_WAIT_S)
+        if for_good and self._joined:
+            self._leave()
         signal.alarm(CLOSE_WAIT_S)
         self._consumer.close()
         signal.alarm(0)
         self.check()
+
+    def _leave(self) -> None:
+        """librdkafka says "leave" for a named member when it unsubscribes, not when it closes; it takes a few polls."""
+        changes, until_s = self.changes, time.monotonic() + LEAVE_WAIT_S
+        self._consumer.unsubscribe()
+        while time.monotonic() < until_s and self.changes == changes:
+            self.consume(1, 0.1)
+        self.consume(1, LEFT_WAIT_S)
 
     def _take(self, places: Sequence[Place]) -> None:
         assert self._keeper is not None, "rebalances begin after join or fix"

@@ -14,17 +14,22 @@ Not obvious:
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import orjson
-from confluent_kafka import KafkaError, Message, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from agents.recovery.held import Held, Place
-from engine.errors import BadSample
+from engine.errors import BadSample, OutsideError
 
 #: Orders taken in one turn; the rest waits, so that samples are not held up for long.
 ORDERS_A_TURN = 20
+#: What an order causes echoes it, and must fit a record; its id stays in the state for as long as it may come again.
+MAX_ORDER_BYTES, MAX_ID_CHARACTERS = 64 * 1024, 200
+#: How long the broker may take to say where a partition begins and ends.
+WATERMARK_WAIT_S = 10.0
 SCHEMA = "graft.order/1"
 
 
@@ -37,49 +42,80 @@ class Address(NamedTuple):
 
 
 class Controls:
-    """The control topic, read by partition list: it is not shared among the group."""
+    """The control topic, read by partition list: it is not shared among the group.
 
-    def __init__(self, consumer: Any, topic: str, partitions: Iterable[int], warn: Callable[[str], None]) -> None:
+    pending: orders that were read and not obeyed yet, oldest first. anew: partitions that end before orders which were
+    obeyed here; whoever empties it forgets these positions. counters: client_errors.
+    """
+
+    def __init__(
+        self,
+        consumer: Any,
+        topic: str,
+        partitions: Iterable[int],
+        warn: Callable[[str], None],
+        counters: Counter[str] | None = None,
+    ) -> None:
         self._consumer = consumer
         self._topic = topic
         self._partitions = tuple(partitions)
         self._warn = warn
+        self._counters = Counter[str]() if counters is None else counters
         self._ended: set[int] = set()
+        self._next: dict[int, int] = {}
+        self.pending: deque[Message] = deque()
+        self.anew: set[int] = set()
 
     @property
     def at_end(self) -> bool:
-        """Whether everything on the topic has been handed out since the last `follow`."""
-        return len(self._ended) == len(self._partitions)
+        """Whether everything on the topic has been obeyed since the last `follow`."""
+        return len(self._ended) == len(self._partitions) and not self.pending
 
     def follow(self, positions: Iterable[Mapping[int, int]]) -> None:
-        """Go to where the shard that is furthest behind stands; the others skip what they know."""
+        """Go to where the shard that is furthest behind stands; the others skip what they know.
+
+        Pending orders are dropped: a shard that has just come may miss earlier ones, and all are read again.
+        """
         known = list(positions)
         self._ended.clear()
-        self._consumer.assign(
-            [
-                TopicPartition(self._topic, partition, min((one.get(partition, 0) for one in known), default=0))
-                for partition in self._partitions
-            ]
-        )
+        self.pending.clear()
+        self._next = {one: min((held.get(one, 0) for held in known), default=0) for one in self._partitions}
+        self._consumer.assign([TopicPartition(self._topic, *place) for place in self._next.items()])
 
-    def poll(self) -> list[Message]:
-        """The next orders, without waiting; errors of the topic are handled here."""
-        messages: list[Message] = self._consumer.consume(ORDERS_A_TURN, 0)
-        for message in messages:
-            error: Any = message.error()
+    def poll(self) -> None:
+        """More orders into pending, without waiting; errors of the topic are handled here."""
+        for message in self._consumer.consume(ORDERS_A_TURN, 0):
+            partition, error = int(message.partition() or 0), message.error()
             if error is None:
-                continue
-            if error.code() == KafkaError._AUTO_OFFSET_RESET:
-                self._skip_to_kept(int(message.partition() or 0))
+                self._next[partition] = int(message.offset() or 0) + 1
+                self.pending.append(message)
+            elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+                self._skip_to_kept(partition)
             elif error.code() == KafkaError._PARTITION_EOF:
-                self._ended.add(int(message.partition() or 0))
-        return [message for message in messages if message.error() is None]
+                self._ended.add(partition)
+            else:
+                self._counters["client_errors"] += 1
+                self._warn(f"Orders on {self._topic} cannot be read: {error.str()}. Going on without them.")
 
     def _skip_to_kept(self, partition: int) -> None:
-        """Orders that retention has taken before they were read: said aloud, then the oldest kept one is next."""
+        """Orders that retention has taken before they were read, or another log than it was: said aloud; the oldest
+        kept order is next."""
         place = TopicPartition(self._topic, partition)
-        low, _high = self._consumer.get_watermark_offsets(place, timeout=10)
-        self._warn(f"Orders before offset {low} of {self._topic}[{partition}] are gone before they were applied.")
+        try:
+            low, high = self._consumer.get_watermark_offsets(place, timeout=WATERMARK_WAIT_S)
+        except KafkaException as error:
+            raise OutsideError(
+                f"The broker does not say where {self._topic}[{partition}] begins and ends: {error.args[0].str()}"
+            ) from error
+        if self._next[partition] > high:
+            self.anew.add(partition)
+            self._warn(
+                f"{self._topic}[{partition}] ends at offset {high}, but here orders before {self._next[partition]} are "
+                f"known: it was made anew. Its orders are read from {low} on; those that were obeyed are not repeated."
+            )
+        else:
+            self._warn(f"Orders before offset {low} of {self._topic}[{partition}] are gone before they were applied.")
+        self._next[partition] = low
         self._consumer.incremental_unassign([place])
         self._consumer.incremental_assign([TopicPartition(self._topic, partition, low)])
 
@@ -90,6 +126,8 @@ class Controls:
 
 def order_of(data: bytes | None) -> dict[str, Any]:
     """The order in a record, or BadSample; what it wants is checked by the shard."""
+    if len(data or b"") > MAX_ORDER_BYTES:
+        raise BadSample("oversize", f"The order takes {len(data or b'')} bytes; at most {MAX_ORDER_BYTES} are read.")
     try:
         value = orjson.loads(data or b"")
     except orjson.JSONDecodeError as error:
@@ -102,6 +140,10 @@ def order_of(data: bytes | None) -> dict[str, Any]:
     for name in ("id", "kind"):
         if not isinstance(value.get(name), str):
             raise BadSample("not_an_order", f"The order's {name} is {value.get(name)!r}; it must be a text.")
+    if len(value["id"]) > MAX_ID_CHARACTERS:
+        raise BadSample(
+            "not_an_order", f"The order's id has {len(value['id'])} characters; at most {MAX_ID_CHARACTERS}."
+        )
     return value
 
 

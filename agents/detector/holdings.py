@@ -49,20 +49,18 @@ class Holdings:
 
     def take(self, places: Sequence[Place]) -> dict[Place, int]:
         """Load shards, or start them; answers where to read from."""
-        kept = self._kept(places)
+        unread: list[OutsideError] = []
+        kept = self._kept(places, unread)
         for place in places:
-            self.by_place[place] = self._taken(place, self.ends(place), kept.get(place, []))
+            self.by_place[place] = self._taken(place, self.ends(place), kept.get(place, []), unread)
         self.taken(tuple(self))
         return {place: self.by_place[place].shard.next_offset for place in places}
 
     def give_back(self, places: Sequence[Place]) -> None:
         """Make shards durable, then forget them. When the broker is behind, the older snapshot has to do."""
         leaving = [self.by_place[place] for place in places if place in self.by_place]
-        for held in unsaved(leaving):
-            if not self.durability.checkpoint(held):
-                self.warn(
-                    f"{held.place} is given back unsaved, as the broker is behind; its next owner reads more again."
-                )
+        for held in self.durability.checkpoint_each(unsaved(leaving)):
+            self.warn(f"{held.place} is given back unsaved, as the broker is behind; its next owner reads more again.")
         if self.uploads is not None:
             self.uploads.finish(leaving)
         self.lose(places)
@@ -74,17 +72,18 @@ class Holdings:
         if self.uploads is not None:
             self.uploads.forget(places)
 
-    def _kept(self, places: Sequence[Place]) -> Mapping[Place, list[Kept]]:
-        """What the state topic has of these; when it cannot be read, what is on disk has to do."""
+    def _kept(self, places: Sequence[Place], unread: list[OutsideError]) -> Mapping[Place, list[Kept]]:
+        """What the state topic has of these; what went wrong is added to unread, and then the disk has to do."""
         if self.states is None:
             return {}
         try:
             return self.states.find(places)
         except OutsideError as error:
+            unread.append(error)
             self.warn(f"{error} Going on with what is on disk.")
             return {}
 
-    def _remote(self, one: Kept) -> Remote:
+    def _remote(self, one: Kept, unread: list[OutsideError]) -> Remote:
         states = self.states
 
         def fetch() -> bytes:
@@ -92,12 +91,20 @@ class Holdings:
             try:
                 return states.fetch(one)
             except OutsideError as error:
+                unread.append(error)
                 raise SnapshotError(str(error)) from error
 
         return Remote(str(one), one.manifest.next_offset, fetch)
 
-    def _taken(self, place: Place, ends: LogEnds, kept: Sequence[Kept]) -> Held:
-        loaded = self.positions.load(place, self.log_name(place), ends, [self._remote(one) for one in kept])
+    def _taken(self, place: Place, ends: LogEnds, kept: Sequence[Kept], unread: list[OutsideError]) -> Held:
+        remote = [self._remote(one, unread) for one in kept]
+        loaded = self.positions.load(place, self.log_name(place), ends, remote)
+        if loaded is None and unread:
+            # A topic that cannot be read is not an empty one: what was learned would be thrown away, and written over.
+            raise OutsideError(
+                f"No state of {place} is on disk, and {unread[0]} Stopping; the next start tries again. Set "
+                "state.upload_interval_s = 0 to begin without it."
+            )
         shard = loaded.shard if loaded else self.new_shard(place)
         held = Held(place=place, shard=shard, decoder=self.new_decoder(place, shard), replay_until=ends.high)
         held.uploaded_at_s = self.positions.clock()

@@ -9,7 +9,7 @@ paused but consuming goes on, because a worker that does not poll is put out of 
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -41,6 +41,10 @@ STOPPING = {
 }
 
 
+#: So long orders may hold up samples in one turn; each is a barrier or two with their fsyncs for each shard.
+OBEY_S = 5.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
     """How much at once, and how often.
@@ -64,7 +68,7 @@ class Report(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class Loop:
-    """One worker at work. counters: what has happened in this life."""
+    """One worker at work. counters: what has happened in this life. for_good: it will not be started again soon."""
 
     assignment: Assignment
     holdings: Holdings
@@ -79,7 +83,7 @@ class Loop:
     uploads: Uploader | None = None
     counters: Counter[str] = field(default_factory=Counter)
     gaps: set[Place] = field(default_factory=set)
-    pending: deque[Message] = field(default_factory=deque)
+    for_good: bool = False
 
     def start(self, fixed: Sequence[Place] | None) -> None:
         """Join the group, or take exactly these partitions."""
@@ -92,26 +96,27 @@ class Loop:
         """Turn until told to stop, then make everything durable and leave."""
         while not stop(self):
             self.turn()
-        for held in unsaved(list(self.holdings)):
-            self.durability.checkpoint(held)
+        self.durability.checkpoint_each(unsaved(list(self.holdings)))
         if self.uploads is not None:
             self.uploads.finish(list(self.holdings))
         self.report.now(self, ended=True)
-        self.assignment.close()
+        self.assignment.close(for_good=self.for_good)
         self.controls.close()
 
     @property
     def at_end(self) -> bool:
         """Whether the logs of all shards held here, and the orders, have been read to their end at least once."""
         read = len(self.holdings) > 0 and all(held.caught_up for held in self.holdings)
-        return read and self.controls.at_end and not self.pending and not self.gaps
+        return read and self.controls.at_end and not self.gaps
 
     def turn(self) -> None:
         """Everything once."""
+        changes = self.assignment.changes
         messages = self.assignment.consume(self.pace.consume_records, self.pace.consume_wait_s)
         found = intake.sort(messages, tuple(self.partitions))
         for place, run in found.runs.items():
-            self.fold(place, run)
+            if self.assignment.changes == changes or not self.step_back(place, run):
+                self.fold(place, run)
         for message in found.errors:
             self.meet(message)
         self.cross_gaps()
@@ -121,6 +126,14 @@ class Loop:
             self.uploads.turn(self.holdings)
         self.throttle()
         self.report.when_due(self)
+
+    def step_back(self, place: Place, run: list[Message]) -> bool:
+        """After a rebalance: whether a run is of a former stay and ahead of its shard, which is read again then."""
+        held = self.holdings.by_place.get(place)
+        if held is None or int(run[0].offset() or 0) <= held.shard.next_offset:
+            return False
+        self.assignment.read_from(place, held.shard.next_offset)
+        return True
 
     def fold(self, place: Place, run: list[Message]) -> None:
         """One partition's new records into its shard, and out with what that causes."""
@@ -210,10 +223,15 @@ class Loop:
         """Orders, between two batches; none while any shard repeats what a former life may have said already."""
         if self.gaps or any(held.replaying for held in self.holdings):
             return
-        if not self.pending:
-            self.pending.extend(self.controls.poll())
-        while self.pending and self.order(self.pending[0]):
-            self.pending.popleft()
+        pending, until_s = self.controls.pending, self.clock() + OBEY_S
+        if not pending:
+            self.controls.poll()
+        for held in self.holdings:
+            for partition in self.controls.anew:
+                held.shard.control_offsets.pop(partition, None)
+        self.controls.anew.clear()
+        while pending and self.clock() < until_s and self.order(pending[0]):
+            pending.popleft()
 
     def order(self, message: Message) -> bool:
         """One order, for each shard here that does not know it yet. False: the broker is behind, try again."""

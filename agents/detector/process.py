@@ -54,20 +54,25 @@ def run_detector(
 
 class Stop:
     """Set by SIGTERM and SIGINT, asked once a turn. Until the first turn a signal ends the process, as it does any
-    other: nothing is held yet, and the compiler, which may be at work for half a minute, asks nobody."""
+    other: nothing is held yet, and the compiler, which may be at work for half a minute, asks nobody.
+
+    SIGINT is a person who stops it for good; SIGTERM is mostly a restart."""
 
     def __init__(self) -> None:
         self.asked = False
+        self._by_hand = False
         self._listening = False
 
-    def _ask(self, _number: int, _frame: object) -> None:
+    def _ask(self, number: int, _frame: object) -> None:
         self.asked = True
+        self._by_hand = number == signal.SIGINT
 
-    def __call__(self, _loop: Loop) -> bool:
+    def __call__(self, loop: Loop) -> bool:
         if not self._listening:
             self._listening = True
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._ask)
+        loop.for_good |= self._by_hand
         return self.asked
 
 

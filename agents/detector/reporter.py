@@ -11,6 +11,8 @@ from agents.detector.loop import Loop
 from agents.recovery.held import Held
 
 REPORT_EVERY_S = 0.25
+#: A disk that does not take the file is told of this often.
+WARN_EVERY_S = 60.0
 
 
 class Reporter:
@@ -20,6 +22,7 @@ class Reporter:
         self._path = path
         self._started_ms = int(time.time() * 1000)
         self._due_s = 0.0
+        self._warn_s = float("-inf")
 
     def when_due(self, loop: Loop) -> None:
         """Write, if the last time is long enough ago."""
@@ -29,8 +32,14 @@ class Reporter:
             self.now(loop)
 
     def now(self, loop: Loop, *, ended: bool = False) -> None:
-        """Write."""
-        progress.write(self._path, self.standing(loop, ended=ended))
+        """Write. A full disk keeps nobody from scoring; readers see the file grow old."""
+        try:
+            progress.write(self._path, self.standing(loop, ended=ended))
+        except OSError as error:
+            loop.counters["reports_failed"] += 1
+            if loop.clock() - self._warn_s >= WARN_EVERY_S:
+                self._warn_s = loop.clock()
+                loop.warn(f"{self._path} cannot be written: {error.strerror}. It goes on; the probes will miss it.")
 
     def standing(self, loop: Loop, *, ended: bool = False) -> progress.Progress:
         """Everything that others may want to know of this process."""
@@ -38,7 +47,7 @@ class Reporter:
             pid=os.getpid(),
             started_ms=self._started_ms,
             at_ms=int(time.time() * 1000),
-            ready=len(loop.holdings) > 0 and not any(held.replaying for held in loop.holdings),
+            ready=loop.assignment.changes > 0 and not any(held.replaying for held in loop.holdings),
             counters=dict(loop.counters),
             sent=dict(loop.outputs.sent),
             dead=dict(loop.outputs.dead_reasons),

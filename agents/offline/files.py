@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.codecs.rules import MICROS_BELOW, MILLIS_BELOW, SECONDS_BELOW, Limits
+from agents.codecs.rules import LARGEST, MICROS_BELOW, MILLIS_BELOW, NO_LIMIT, SECONDS_BELOW, Limits
 from engine.errors import ConfigError, OutsideError
 from engine.series import COUNTER_SUFFIXES, Kind, Series
 
@@ -203,6 +203,9 @@ class Table:
         series: NDArray[np.int32],
     ) -> list[Rejected]:
         """Take numbers that no model may see out of the chunk, and say which."""
+        size = np.abs(value)
+        # The ends of 64-bit integers and of float64 stand for a limit that is not set (codecs/rules.py).
+        value[((size > LARGEST) & (size <= NO_LIMIT)) | (size == np.finfo(np.float64).max)] = np.nan
         bad = np.flatnonzero(np.abs(value) > self._limits.max_abs_value)
         found = []
         for at in map(int, bad):

@@ -6,13 +6,15 @@ A checkpoint (`checkpoint`), after any crash of which the same records with the 
     3  the offset is committed, for lag tools only
 
 A barrier (`barrier`), for what does not follow from the data log alone - an order, a gap in the log:
-    1  everything from before it is acknowledged
+    1  everything from before it is acknowledged, and the state as it is on disk: there is room
     2  the change is applied
-    3  the state with both positions, and with the records that the change caused (`owed`), is on disk
+    3  the state with both positions, and with the records that the change caused (`owed`), is on disk, and where there
+       is a state topic, there as well
     4  only now may these records, and whatever is computed from here on, leave
 
-Not obvious: without step 3 before step 4 a crash could apply the change at another offset in the next life, and the
-two lives would contradict each other. Without `owed` a crash between 3 and 4 would lose the records for good.
+Not obvious: without step 3 before step 4 a crash could apply the change at another offset in the next life - on
+another machine, if only the disk here has it - and the two lives would contradict each other. Without `owed` a crash
+between 3 and 4 would lose the records for good.
 
 An exception that nobody foresaw, in decoding or in the fold, ends the process with status 70 before anything of its
 batch is sent, saved or committed: nothing is skipped, the next life meets the same records, and when they fail again
@@ -28,6 +30,7 @@ from agents.failpoint import failpoint
 from agents.recovery.held import Held, Owed, Place, RecordLike
 from agents.recovery.outputs import Outputs
 from agents.recovery.positions import LogName, Positions
+from agents.recovery.state_upload import Uploader
 from agents.recovery.store import DiskFull
 
 #: One wait for acknowledgements; well below max.poll.interval.ms, as nothing is polled meanwhile.
@@ -38,7 +41,7 @@ FLUSH_WAIT_S = 10.0
 class Durability:
     """Checkpoints and barriers of the shards of one worker.
 
-    commit: tells the group a position. log_name: which log a place is.
+    commit: tells the group a position. log_name: which log a place is. uploads: to the state topic, where it is in use.
     """
 
     outputs: Outputs
@@ -47,10 +50,19 @@ class Durability:
     log_name: Callable[[Place], LogName]
     warn: Callable[[str], None]
     flush_wait_s: float = FLUSH_WAIT_S
+    uploads: Uploader | None = None
 
-    def checkpoint(self, held: Held) -> bool:
+    def checkpoint_each(self, helds: Sequence[Held]) -> list[Held]:
+        """Checkpoints of shards that leave; those that were put off. A broker that is behind is waited for once."""
+        put_off: list[Held] = []
+        for held in helds:
+            if not self.checkpoint(held, 0.0 if put_off else self.flush_wait_s):
+                put_off.append(held)
+        return put_off
+
+    def checkpoint(self, held: Held, wait_s: float | None = None) -> bool:
         """Make all that the shard has done durable. False: broker or disk cannot now; nothing has changed."""
-        if not self.acknowledged(held):
+        if not self.acknowledged(held, wait_s):
             return False
         failpoint("flushed")
         try:
@@ -66,17 +78,23 @@ class Durability:
         """Apply a change between two batches so that no replay can contradict it. False: not applied, try later."""
         if not self.acknowledged(held):
             return False
+        try:
+            self.save(held)
+        except DiskFull as error:
+            self.warn(f"{held.place} cannot be changed now: {error} It goes on as it is; the change is tried again.")
+            return False
         held.owed.extend(Owed(record.topic, record.key, record.value) for record in change())
-        held.urgent = True
         failpoint("control-applied")
         self.save(held)
+        if self.uploads is not None:
+            self.uploads.finish([held])
         self.outputs.send(held.owed)
         self.commit(held.place, held.shard.next_offset)
         return True
 
-    def acknowledged(self, held: Held) -> bool:
+    def acknowledged(self, held: Held, wait_s: float | None = None) -> bool:
         """Whether the broker has everything; then the shard owes nothing any more."""
-        if not self.outputs.flushed(self.flush_wait_s):
+        if not self.outputs.flushed(self.flush_wait_s if wait_s is None else wait_s):
             return False
         held.owed.clear()
         return True

@@ -115,7 +115,7 @@ class Held:
     replay_until: end of the log when the shard was taken; up to there a former life may already have spoken, so no
     new control may change what is computed (agents/detector/controls.py). caught_up: the log has ended at least once.
     saved_offset: next offset of the newest durable snapshot; -1 when there is none. saved_at_s: monotonic clock.
-    saves, uploaded_saves: snapshots of this life, and which of them the state topic has. urgent: upload it soon.
+    saves, uploaded_saves: snapshots of this life, and which of them the state topic has.
     """
 
     place: Place
@@ -131,7 +131,6 @@ class Held:
     uploaded_saves: int = 0
     uploaded_at_s: float = 0.0
     upload_slot: int = 0
-    urgent: bool = False
 
     @property
     def replaying(self) -> bool:

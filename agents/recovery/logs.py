@@ -40,6 +40,10 @@ class LogNames:
             except KafkaException:
                 continue
 
+    def topic_id(self, topic: str) -> str | None:
+        """The id of a topic; None where the broker does not say."""
+        return self._topic_ids.get(topic)
+
     def name_of(self, place: Place) -> LogName:
         """Which log this partition is of."""
-        return LogName(self._cluster_id, self._topic_ids.get(place.topic))
+        return LogName(self._cluster_id, self.topic_id(place.topic))

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from confluent_kafka import KafkaException
 
 from agents.recovery import dead_letter
 from agents.recovery.held import RecordLike
@@ -83,6 +84,11 @@ class Outputs:
             except BufferError:
                 self._producer.poll(ROOM_WAIT_S)
                 self.check()
+            except KafkaException as error:
+                raise OutsideError(
+                    f"{self._prefix}{topic} does not take a record of {len(message['value'] or b'')} bytes: "
+                    f"{error.args[0].str()}. Stopping; nothing is lost, the next start makes it again."
+                ) from error
         raise OutsideError(
             f"The queue to {self._prefix}{topic} has been full for {ROOM_WAITS * ROOM_WAIT_S:.0f} s; the broker does "
             "not take records. Stopping; nothing is lost, the next start goes on from the last snapshot."

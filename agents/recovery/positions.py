@@ -78,7 +78,7 @@ class Positions:
 
     restore: State -> shard. warn: takes one sentence for the operator. config_hash: of all that changes verdicts.
     partitions: how many each input topic has now. counters: restores, snapshots_refused, partitions_raised.
-    raised: topics of which that has been said.
+    raised: topics of which that has been said. control_id: which log the control topic is; None where nobody says.
     """
 
     store: Store
@@ -90,6 +90,7 @@ class Positions:
     counters: Counter[str] = field(default_factory=Counter)
     raised: set[str] = field(default_factory=set)
     clock: Callable[[], float] = time.monotonic
+    control_id: str | None = None
 
     def save(self, held: Held, log: LogName) -> None:
         """Make the state of a shard durable, in place of nothing: older snapshots stay until they are pruned."""
@@ -97,6 +98,7 @@ class Positions:
         shell = {
             "cluster_id": log.cluster_id,
             "topic_id": log.topic_id,
+            "control_topic_id": self.control_id,
             "topic": held.place.topic,
             "partition": held.place.partition,
             "partitions": self.partitions.get(held.place.topic),
@@ -154,7 +156,14 @@ class Positions:
         self.warn(f"Snapshot {name} of {place} is not used: {error} Trying the next older one.")
 
     def _open(self, place: Place, log: LogName, ends: LogEnds, data: bytes) -> Loaded:
-        manifest, arrays = snapshot.unpack(data, key=self.key)
+        state = snapshot.unpack(data, key=self.key)
+        try:
+            return self._opened(place, log, ends, state, len(data))
+        except (KeyError, TypeError, ValueError) as error:
+            raise SnapshotError(f"its manifest is not as it must be: {error!r}.") from error
+
+    def _opened(self, place: Place, log: LogName, ends: LogEnds, state: State, size: int) -> Loaded:
+        manifest, arrays = state
         shell: dict[str, Any] = manifest.pop("shell", {})
         manifest.pop("kind", None)
         _check(shell, place, log, ends)
@@ -162,7 +171,11 @@ class Positions:
             self.warn(f"The configuration of {place} has changed; it holds from offset {shell['next_offset']} on.")
         self._check_partitions(place.topic, shell.get("partitions"))
         shard = self.restore(State(manifest, arrays), place.topic)
-        return Loaded(shard, [Owed(*one) for one in shell["owed"]], len(data))
+        ids = (self.control_id, shell.get("control_topic_id"))
+        if None not in ids and ids[0] != ids[1] and shard.control_offsets:
+            shard.control_offsets.clear()
+            self.warn(f"The control topic was made anew; {place} reads it from its beginning.")
+        return Loaded(shard, [Owed(*one) for one in shell["owed"]], size)
 
     def _check_partition(self, place: Place) -> None:
         """A partition that was not there when this worker started."""

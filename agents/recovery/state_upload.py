@@ -28,9 +28,8 @@ from engine.errors import GraftError
 
 #: Pieces that the broker has not acknowledged: enough to keep a connection busy, and all that the memory holds.
 UNDER_WAY = 2
-#: After a barrier the state follows this soon: a next owner without it would obey the same order later in the log.
-URGENT_S = 5.0
-#: How long a worker that gives shards back, or ends, waits for the broker.
+#: How long a worker waits for the broker that gives shards back, ends, or has just obeyed an order: a next owner
+#: without that state would obey it later in the log.
 FINISH_WAIT_S = 5.0
 
 
@@ -77,7 +76,7 @@ class Uploader:
             self._advance(self.current)
 
     def finish(self, helds: Sequence[Held]) -> None:
-        """The newest saved state of each, before these shards leave; gives up after FINISH_WAIT_S in all."""
+        """The newest saved state of each, before anything goes on; gives up after FINISH_WAIT_S in all."""
         until_s = self.clock() + FINISH_WAIT_S
         for held in helds:
             if self.current is not None and self.current.held is not held:
@@ -97,8 +96,7 @@ class Uploader:
             self.current = None
 
     def _due(self, held: Held) -> bool:
-        wait_s = min(URGENT_S, self.interval_s) if held.urgent else self.interval_s
-        return held.uploaded_saves != held.saves and self.clock() - held.uploaded_at_s >= wait_s
+        return held.uploaded_saves != held.saves and self.clock() - held.uploaded_at_s >= self.interval_s
 
     def _begin(self, held: Held) -> None:
         held.uploaded_at_s = self.clock()
@@ -146,7 +144,6 @@ class Uploader:
             failpoint("uploaded")
             self.counters["uploads"] += 1
             one.held.uploaded_saves = one.saves
-            one.held.urgent = one.held.urgent and one.held.saves != one.saves
             self.current = None
 
     def _produce(self, one: Upload, suffix: bytes, value: bytes) -> bool:

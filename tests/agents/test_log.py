@@ -84,3 +84,12 @@ def test_setup_writes_json_when_no_terminal_reads() -> None:
         root.handlers[:], root.level = before
         logging.captureWarnings(False)
     assert json.loads(stream.getvalue())["lag_records"] == 4
+
+
+def test_sentences_of_different_meaning_do_not_swallow_each_other() -> None:
+    """All come under the template "%s"; numbers in them make no difference."""
+    limit = RateLimit()
+    sentences = ["a is gone", "b is not used", "c is not uploaded", "d is full", "e is late", "f has died"]
+    assert all(limit.filter(record("%s", one)) for one in sentences for _ in range(5))
+    assert sum(limit.filter(record("%s", f"Snapshot {n}.snap of metrics[{n}] is not used")) for n in range(100)) == 5
+    assert limit.filter(record("%s", "metrics[3]: 4711 records are gone from the log before they were read."))

@@ -25,7 +25,7 @@ def _commit_before_save() -> None:
     from agents.recovery.durability import Durability
     from agents.recovery.held import Held
 
-    def checkpoint(self: Durability, held: Held) -> bool:
+    def checkpoint(self: Durability, held: Held, wait_s: float | None = None) -> bool:
         self.acknowledged(held)
         self.commit(held.place, held.shard.next_offset)
         failpoint("flushed")
@@ -119,6 +119,19 @@ def _apply_without_snapshot() -> None:
     Durability.barrier = barrier  # type: ignore[method-assign]
 
 
+def _tell_before_upload() -> None:
+    from agents.recovery.durability import Durability
+
+    honest = Durability.barrier
+
+    def barrier(self: Any, held: Any, change: Any) -> bool:
+        import dataclasses
+
+        return honest(dataclasses.replace(self, uploads=None), held, change)
+
+    Durability.barrier = barrier  # type: ignore[method-assign]
+
+
 MUTANTS = {
     "commit-before-save": Mutant("The offset is committed before the save, and trusted.", _commit_before_save),
     "no-flush": Mutant("The state is saved while records that it has caused are still on their way.", _no_flush),
@@ -126,4 +139,5 @@ MUTANTS = {
     "learn-before-validate": Mutant("A record moves the model before it is checked.", _learn_before_validate),
     "largest-instead-of-error": Mutant("A lost position jumps to the end of the log.", _largest_instead_of_error),
     "apply-without-snapshot": Mutant("What an order has caused leaves before its snapshot.", _apply_without_snapshot),
+    "tell-before-upload": Mutant("What an order has caused leaves while only this disk knows it.", _tell_before_upload),
 }

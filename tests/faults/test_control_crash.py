@@ -7,6 +7,7 @@ that offset, and everything on the alert topic must agree with it, repeats inclu
 from __future__ import annotations
 
 import random
+import shutil
 from typing import Any
 
 import orjson
@@ -74,6 +75,35 @@ def test_killed_around_a_barrier(world: World, point: str) -> None:
     assert len(orders) == number, "an order was lost, or its experiment was"
     findings = judge(world, orders=orders)
     assert findings.clean, findings
+
+
+UPLOADING = {"upload_interval_s": 3600, "snapshot_records": 10_000}
+
+
+def lives_on_other_disks(world: World, **options: Any) -> int:
+    """Lives that obey an order, tell of it, and are killed; each next one has the state topic alone. Their number."""
+    for number in range(6):
+        world.feed(40)
+        order(world, number, number % 2, -0.6)
+        world.live(failpoint="flushed:1", **UPLOADING, **options)
+        shutil.rmtree(world.folder / "state")
+    world.feed(40)
+    assert world.live(**UPLOADING, **options) == 0
+    return 6
+
+
+def test_an_order_holds_from_the_same_offset_on_another_machine(world: World) -> None:
+    number = lives_on_other_disks(world)
+    assert not contradictions(world)
+    orders = applied(world)
+    assert len(orders) == number
+    findings = judge(world, orders=orders)
+    assert findings.clean, findings
+
+
+def test_an_order_that_is_told_before_others_can_know_of_it_is_noticed(world: World) -> None:
+    lives_on_other_disks(world, mutant="tell-before-upload")
+    assert contradictions(world)
 
 
 def test_an_order_that_nobody_can_use_is_one_dead_letter(world: World) -> None:

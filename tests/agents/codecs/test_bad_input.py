@@ -50,6 +50,14 @@ CASES = {
     "B08 1e999 in a line": Case(b"x value=1e999 1767225600000000000", "value_range"),
     "B09 -0.0": Case(VALUE % b"-0.0", "", 1),
     "B10 1e308": Case(VALUE % b"1e308", "value_range"),
+    "B10 1e20": Case(VALUE % b"1e20", "value_range"),
+    "B10 9.2e18": Case(VALUE % b"9.2e18", "", 1),
+    "B10 the largest float": Case(VALUE % b"1.7976931348623157e308", "", 1),
+    "B10 no limit": Case(VALUE % b"9223372036854771712", "", 1),
+    "B10 no limit in a line": Case(b"x limit=9223372036854771712i,used=1i 1767225600000000000", "", 1),
+    "B10 no limit in Telegraf JSON": Case(
+        b'{"fields": {"limit": 18446744073709551615, "used": 1}, "name": "x", "timestamp": 1767225600}', "", 1
+    ),
     "B11 denormal": Case(VALUE % b"5e-324", "", 1),
     "B12 30-digit integer": Case(VALUE % (b"9" * 30), "value_range"),
     "B12 5,000-digit integer": Case(VALUE % (b"9" * 5_000), "json"),

@@ -78,6 +78,8 @@ SPELLINGS = (
     ),
     *("+1", "-", "12345678901234567890", "1e", "2E+2", "8.5e22", "1e-7", "0.30000000000000004", "98.12345678901234"),
     *("999999999999999", "1000000000000001", "123456789.12345678", "9007199254740993", "1e+-1"),
+    *("9223372036854771712", "-9223372036854775808", "18446744073709551615", "1767225600123456789", "1e19", "-2e18"),
+    *("9223372036854710272", "9223372036854710784", "1.7976931348623157e308", "18446744073709551616"),
 )
 
 
@@ -194,6 +196,56 @@ def test_any_order_is_known_after_one_round(kind: int, make_bench: Any, monkeypa
     assert bench.decoder._fast.hits - before == 30
 
 
+UNSET = ("9223372036854771712", "9223372036854775807", "-9223372036854775808", "18446744073709551615")
+
+
+@pytest.mark.parametrize("number", [*UNSET, "1767225600123456789", "-9223372036854710272"])
+@pytest.mark.parametrize("suffix", ["", "i", "u"])
+def test_wide_integers_are_known_at_sight(
+    number: str, suffix: str, make_bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container without a limit sends one each interval: the fast path has to take it, and a limit set later too."""
+    monkeypatch.setattr(speculation, "MAX_POOR_RUNS", 0)
+    if suffix:
+        shape = f"docker,host=h{{}} limit={{}}{suffix},used={{}}i {{}}000000"
+    else:
+        shape = '{{"name":"docker","tags":{{"host":"h{}"}},"fields":{{"limit":{},"used":{}}},"timestamp":{}}}'
+    fast, slow = make_bench(), make_bench(speculate=False)
+    hits = []
+    for at, limit in enumerate([number, number, number, "5", "5", number]):
+        values: list[bytes | None] = [shape.format(h, limit, h + at, T + 10_000 * at).encode() for h in range(50)]
+        before = fast.decoder._fast.hits
+        got = run(values, fast, [])
+        assert got == run(values, slow, [])
+        hits.append(fast.decoder._fast.hits - before)
+    refused = (suffix == "i" and int(number) >= 2**63) or (suffix == "u" and int(number) < 0)
+    assert hits[4] == 50
+    assert hits[1:3] == ([0, 0] if refused else [50, 50])
+
+
+def test_a_plain_value_that_is_unset_is_known_at_sight(make_bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speculation, "MAX_POOR_RUNS", 0)
+    fast, slow = make_bench(), make_bench(speculate=False)
+    shape = '{{"name":"limit","host":"h{}","value":{},"ts":{}}}'
+    for at, limit in enumerate([*UNSET, "7", UNSET[0]]):
+        values: list[bytes | None] = [shape.format(h, limit, T + 10_000 * at).encode() for h in range(50)]
+        before = fast.decoder._fast.hits
+        assert run(values, fast, []) == run(values, slow, [])
+        assert fast.decoder._fast.hits - before == (50 if at else 0)
+
+
+def test_what_begins_with_a_blank_is_never_known_at_sight(make_bench: Any) -> None:
+    """Else a restart, which knows nothing at sight, would name or refuse it otherwise."""
+    values: list[bytes | None] = [
+        b"cpu v=1 1767225600\n[x v=2 1767225600",
+        b" [x v=3 1767225601",
+        b"cpu v=1 1767225602\n\xef\xbb\xbfcpu v=2 1767225602",
+        b"\xef\xbb\xbfcpu v=3 1767225603",
+    ]
+    fast, slow = make_bench(), make_bench(speculate=False)
+    assert run(values, fast, []) == run(values, slow, [])
+
+
 NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
@@ -204,6 +256,8 @@ def spelled(rng: random.Random) -> str:
         return repr(rng.uniform(-1, 1) * 10.0 ** rng.randrange(-30, 30))
     if way == 1:
         return repr(np.frombuffer(rng.randbytes(8), np.float64)[0].item())
+    if way == 2 and rng.random() < 0.2:  # about the ends of 64-bit integers
+        return str(rng.choice([-1, 1]) * (2 ** rng.choice([63, 64]) + rng.randrange(-70_000, 70_000)))
     if way == 2:
         return str(rng.randrange(-(10 ** rng.randrange(1, 22)), 10 ** rng.randrange(1, 22)))
     if way == 3:

@@ -120,6 +120,51 @@ def test_two_workers_share_and_the_survivor_goes_on_from_the_state_topic(
     assert judge(world).clean
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("how", "idle_s"), [(signal.SIGINT, (0, 14)), (signal.SIGTERM, (14, 40))])
+def test_a_member_that_is_stopped_by_hand_leaves_the_group(
+    world: World, zygotes: tuple[Zygote, Zygote], how: signal.Signals, idle_s: tuple[int, int]
+) -> None:
+    """Its partitions are read by the others at once; after SIGTERM, mostly a restart, they wait for it for a session.
+
+    The embedded broker adds up to 7 s to each change of a group.
+    """
+    world.feed(20)
+    properties = {"session.timeout.ms": 14_000, "heartbeat.interval.ms": 300}
+    options = {"until": "signal", "grouped": True, "properties": properties}
+    first = zygotes[0].start(world.job(**options))
+    until(lambda: len(held(world.folder / "state")) == 2)
+    second = zygotes[1].start(world.job(**{**options, "state_dir": str(world.folder / "other")}))
+    until(lambda: len(held(world.folder / "state")) == 1 and len(held(world.folder / "other")) == 1)
+    os.kill(first, how)
+    assert zygotes[0].end() == 0
+    began_s = time.monotonic()
+    until(lambda: len(held(world.folder / "other")) == 2, seconds=60)
+    assert idle_s[0] <= time.monotonic() - began_s < idle_s[1]
+    os.kill(second, signal.SIGKILL)
+    zygotes[1].end()
+
+
+def test_a_worker_that_is_to_spare_is_ready(zygotes: tuple[Zygote, Zygote], tmp_path: Path) -> None:
+    """Else a rolling update of more workers than partitions would wait for ever."""
+    with opened(zygotes[0], tmp_path, partitions=1) as world:
+        world.feed(20)
+        options = {"until": "signal", "grouped": True, "properties": SHORT}
+        pids = [
+            zygote.start(world.job(**{**options, "state_dir": str(tmp_path / name)}))
+            for zygote, name in zip(zygotes, ("one", "two"), strict=True)
+        ]
+
+        def ready() -> list[bool]:
+            return [one.ready for name in ("one", "two") for one in progress.read_all(tmp_path / name)]
+
+        until(lambda: ready() == [True, True])
+        assert sorted([*held(tmp_path / "one"), *held(tmp_path / "two")]) == [0]
+        for pid, zygote in zip(pids, zygotes, strict=True):
+            os.kill(pid, signal.SIGKILL)
+            zygote.end()
+
+
 def test_what_cannot_be_delivered_stops_it(world: World) -> None:
     """A dead letter that the broker refuses is not skipped: exit status 3, and the next life sends it."""
     world.feed(20)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from agents.codecs.rules import LARGEST
 from agents.offline.files import Table, sources
 from engine.errors import ConfigError
 from engine.series import Kind
@@ -142,7 +143,7 @@ def test_chunks_do_not_depend_on_their_size(tmp_path: Path, cells: list[tuple[fl
         joined = np.concatenate([getattr(one, field) for one in parts])
         np.testing.assert_array_equal(joined, getattr(whole[0], field))
     assert [one for part in parts for one in part.rejected] == whole[0].rejected
-    expected = [np.nan if empty or abs(value) > 1e15 else value for value, empty in cells]
+    expected = [np.nan if empty or abs(value) > LARGEST else value for value, empty in cells]
     np.testing.assert_array_equal(whole[0].value[::2], expected)
 
 
