@@ -1,7 +1,7 @@
 """`graft run`: starts the detector and the Faust worker, each a process of its own, watches them, stops them.
 
 Owns when a dead child is started again and when to give up. Knows nothing of what the children do; they are told to
-stop by SIGTERM and read the same configuration file.
+stop by SIGTERM, or by SIGINT if a person did it, and read the same configuration file.
 
 A child that says that the world outside does not answer (status 3) is started again for as long as it takes: a broker
 may be away for an hour, and nobody should have to come and start Graft again. Any other death is a crash; so many of
@@ -118,6 +118,7 @@ class Supervisor:
         self._parts = list(parts)
         self._clock_s = clock_s
         self._status: int | None = None
+        self._told = signal.SIGTERM
 
     def run(self) -> int:
         """Start all parts, watch them, stop them; the exit status."""
@@ -141,7 +142,8 @@ class Supervisor:
         wait_s = max(0.0, min(due) - self._clock_s()) if due else 60.0
         caught = signal.sigtimedwait(_SIGNALS, wait_s)
         if caught is not None and caught.si_signo != signal.SIGCHLD:
-            log.info("stopping, on %s", signal.Signals(caught.si_signo).name)
+            self._told = signal.Signals(caught.si_signo)
+            log.info("stopping, on %s", self._told.name)
             self._status = 0
 
     def _look_after(self) -> None:
@@ -168,9 +170,9 @@ class Supervisor:
             part.due_s = now_s + wait_s
 
     def _stop(self) -> None:
-        """SIGTERM to all, in turn from the last; SIGKILL to what still runs after STOP_S, or at a second Ctrl-C."""
+        """The signal that came to all, in turn from the last; SIGKILL to what still runs after STOP_S, or at a second Ctrl-C."""
         for part in reversed(self._parts):
-            part.signal(signal.SIGTERM)
+            part.signal(self._told)
         deadline_s = self._clock_s() + STOP_S
         while any(part.process is not None and part.process.poll() is None for part in self._parts):
             left_s = deadline_s - self._clock_s()

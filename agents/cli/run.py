@@ -18,6 +18,8 @@ worker (notifies incident tools, answers drift, applies labels, serves /metrics)
 for instance under systemd or in pods of their own. A process that dies is started again, later each time (30 s
 at most): for as long as it takes while the world outside is the reason (a broker that is away), but more than eight
 crashes in ten minutes end it all. SIGTERM and Ctrl-C stop both after a checkpoint; a second Ctrl-C does not wait.
+After Ctrl-C other workers of the group take over at once; after SIGTERM (a restart) in 30 s, unless this one is back
+or kafka.leave_on_stop is set.
 
 With --dry-run, nothing is sent to an incident tool: the requests are printed, with their exact bodies.
 """

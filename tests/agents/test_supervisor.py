@@ -24,14 +24,15 @@ budget = Budget(first_s=0.05, most_s=0.1, crashes=int(sys.argv[2]))
 found = [Part(name, [sys.executable, "-c", code], os.environ, budget) for name, code in commands.items()]
 sys.exit(Supervisor(found).run())
 """
-#: Writes its pid, then waits; on SIGTERM it says so and ends.
+#: Writes its pid, then waits; on a signal it says which and ends.
 WAITS = """
 import os, pathlib, signal, sys
 path = pathlib.Path({path!r})
-def stop(*_):
-    path.with_suffix(".stopped").touch()
+def stop(number, _):
+    path.with_suffix(".stopped").write_text(signal.Signals(number).name)
     sys.exit(0)
 signal.signal(signal.SIGTERM, stop)
+signal.signal(signal.SIGINT, stop)
 path.write_text(str(os.getpid()))
 signal.pause()
 """
@@ -69,7 +70,7 @@ def test_a_signal_stops_the_children_and_is_success(tmp_path: Path, number: sign
     pids = [pid_in(path) for path in paths]
     host.send_signal(number)
     assert host.wait(20) == 0
-    assert all(path.with_suffix(".stopped").exists() for path in paths)
+    assert [path.with_suffix(".stopped").read_text() for path in paths] == [number.name] * 2
     assert not any(map(is_running, pids))
 
 
