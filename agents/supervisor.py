@@ -170,7 +170,7 @@ class Supervisor:
             part.due_s = now_s + wait_s
 
     def _stop(self) -> None:
-        """The signal that came to all, in turn from the last; SIGKILL to what still runs after STOP_S, or at a second Ctrl-C."""
+        """The signal that came, to all, the last first; SIGKILL to what runs after STOP_S, or at a second Ctrl-C."""
         for part in reversed(self._parts):
             part.signal(self._told)
         deadline_s = self._clock_s() + STOP_S

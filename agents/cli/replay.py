@@ -25,8 +25,14 @@ Under --out:
   rejected.jsonl     numbers that no model may see (infinite, beyond 9.2e18) and where they stood
   summary.json       counts, the ledger, rates, time, engine and configuration hash
 
+Rows must be in the order of their times, oldest first; what is older than a row before it is not scored, and where
+that is more than a tenth the exit status is 1.
+
 Each file is a world of its own: its verdicts do not depend on the other files of the run.
 """
+FINDINGS, INTERRUPTED = 1, 130
+#: One row in so many that came too late to be scored is an answer of its own: the exit status is 1.
+UNORDERED = 10
 _EPILOG = """\
 examples:
   graft replay nyc_taxi.csv --out out
@@ -78,12 +84,24 @@ def main(args: argparse.Namespace, out: Out) -> int:
     out.clear()
     out.result(summary)
     _show(summary, args.out, out)
-    return 130 if summary["interrupted"] else 0
+    if summary["interrupted"]:
+        return INTERRUPTED
+    return FINDINGS if UNORDERED * _behind(summary) > summary["rows"] else 0
+
+
+def _behind(summary: dict[str, Any]) -> int:
+    """Rows that are not scored, as they are no later than one before them."""
+    return int(summary["ledger"].get("late", 0) + summary["ledger"].get("duplicate", 0))
 
 
 def _show(summary: dict[str, Any], folder: Path, out: Out) -> None:
     if summary["interrupted"]:
         out.note("stopped early; what follows is what was done until then.")
+    if behind := _behind(summary):
+        out.note(
+            f"{behind:,} of {summary['rows']:,} rows are older than a row before them, or its repeats, and are not "
+            "scored. Sort the files by time, oldest first."
+        )
     out.say(
         f"{summary['samples']:,} samples of {summary['series']:,} series in {summary['files']:,} files, "
         f"{summary['seconds']:.1f} s ({summary['samples_per_s'] or 0:,} a second)"

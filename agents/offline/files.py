@@ -15,7 +15,8 @@ from __future__ import annotations
 import csv
 import gzip
 import re
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Container, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
@@ -36,6 +37,9 @@ SUFFIXES = (".csv", ".csv.gz", ".parquet")
 
 _TIME_NAMES = ("timestamp", "time", "ts", "datetime", "date")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?\Z")
+_DAY = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])([0-2]\d|3[01])\Z")
+#: Beyond the nanoseconds of any year that a file can be of; int() of more could not be counted in milliseconds.
+_LARGEST = 1e19
 _NOTHING = frozenset(("", "nan", "null", "none", "na", "n/a"))
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_NAIVE = datetime(1970, 1, 1)  # noqa: DTZ001 - a time without a zone is UTC here
@@ -75,9 +79,12 @@ class Chunk(NamedTuple):
     rejected: list[Rejected]
 
 
-def sources(inputs: Sequence[Path]) -> list[Source]:
-    """Files and the files in folders, each with a name of its own; ConfigError for what is absent or given twice."""
-    paths = [path for one in inputs for path in _expand(one)]
+def sources(inputs: Sequence[Path], *, results: Container[Path] = ()) -> list[Source]:
+    """Files and the files in folders, each with a name of its own; ConfigError for what is absent or given twice.
+
+    results: what will be written, resolved; passed over in folders, and an error as an input.
+    """
+    paths = [path for one in inputs for path in _expand(one, results)]
     seen: dict[Path, Path] = {}
     for path in paths:
         if path.resolve() in seen:
@@ -267,8 +274,12 @@ def _unit_of(stamp: str) -> str:
     >>> _unit_of("2014-02-14 14:30:00"), _unit_of("1396332000"), _unit_of("1396332000000")
     ('iso', 's', 'ms')
     """
+    if _DAY.match(stamp):  # as seconds it would be a day of 1970
+        return ""
     if _NUMBER.match(stamp):
         size = abs(float(stamp))
+        if not size < _LARGEST:
+            return ""
         return "s" if size < SECONDS_BELOW else "ms" if size < MILLIS_BELOW else "us" if size < MICROS_BELOW else "ns"
     try:
         datetime.fromisoformat(stamp)
@@ -302,14 +313,16 @@ def _number_ms(stamp: str, unit: str) -> int:
     return (int(stamp) if stamp.isdigit() else int(float(stamp))) // _PER_MS[unit]
 
 
-def _expand(path: Path) -> list[Path]:
+def _expand(path: Path, results: Container[Path]) -> list[Path]:
     if path.is_dir():
-        found = sorted(one for one in path.rglob("*") if one.name.endswith(SUFFIXES))
+        found = sorted(one for one in path.rglob("*") if one.name.endswith(SUFFIXES) and one.resolve() not in results)
         if not found:
             raise ConfigError(f"{path} holds no {', '.join(SUFFIXES)} file.")
         return found
     if not path.exists():
         raise ConfigError(f"{path} does not exist; name a CSV or Parquet file, or a folder of them.")
+    if path.resolve() in results:
+        raise ConfigError(f"{path} would be overwritten by the results; name another --out.")
     return [path]
 
 
@@ -350,7 +363,7 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise ConfigError(f"{path}:{line + 1}: this is not CSV: {error}.") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text (byte {error.start}); is it really a CSV file?") from None
-    except (EOFError, gzip.BadGzipFile) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ConfigError(f"{path} is damaged: {error}.") from None
     except OSError as error:
         raise OutsideError(f"{path} cannot be read: {error.strerror or error}.") from None

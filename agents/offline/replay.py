@@ -37,7 +37,7 @@ RECORD_FILES = {
     "drift": "drift.jsonl",
     "experiments": "retunes.jsonl",
 }
-REJECTED = "rejected.jsonl"
+SCORES, REJECTED, SUMMARY = "scores.csv", "rejected.jsonl", "summary.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,10 @@ def run(
 
     Ctrl-C ends it early: what was written is whole, the summary says `interrupted`, and no state is written.
     """
-    found, tally = sources(options.inputs), Tally()
+    names = (SCORES, *RECORD_FILES.values(), REJECTED, SUMMARY)
+    found, tally = sources(options.inputs, results={(options.out / name).resolve() for name in names}), Tally()
+    if options.state_out is not None and not options.state_out.parent.is_dir():
+        raise ConfigError(f"There is no folder {options.state_out.parent} for --state-out; make it first.")
     before = _earlier(options)
     prior = _prior(options)
     if not _is_compiled():
@@ -81,10 +84,10 @@ def run(
                     after[name] = passage.state()
         except KeyboardInterrupt:
             tally.interrupted = True
+    summary = _summary(options, tally, clock_s() - began_s)
+    _write(options.out / SUMMARY, orjson.dumps(summary, option=orjson.OPT_INDENT_2) + b"\n")
     if options.state_out and not tally.interrupted:
         shardfile.write(options.state_out, shardfile.joined(after), key=options.settings.state.key)
-    summary = _summary(options, tally, clock_s() - began_s)
-    _write(options.out / "summary.json", orjson.dumps(summary, option=orjson.OPT_INDENT_2) + b"\n")
     return summary
 
 
@@ -158,7 +161,7 @@ def _carried(
 def _open_outputs(out: Path, stack: ExitStack) -> Outputs:
     try:
         out.mkdir(parents=True, exist_ok=True)
-        names = ["scores.csv", *RECORD_FILES.values(), REJECTED]
+        names = [SCORES, *RECORD_FILES.values(), REJECTED]
         files = [stack.enter_context((out / name).open("w", encoding="utf-8", newline="\n")) for name in names]
     except OSError as error:
         raise OutsideError(f"{out} cannot be written: {error.strerror}; name a folder with --out.") from None

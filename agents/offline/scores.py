@@ -46,7 +46,7 @@ class Answers(NamedTuple):
 
 
 class Waiting(NamedTuple):
-    """A timestamp of an entity whose line is not written yet, because its tick is open or never was."""
+    """A timestamp of an entity whose line is not written yet, because its tick is open or never was. stamp: a cell."""
 
     ts_ms: int
     stamp: str
@@ -66,6 +66,7 @@ class Sheet:
 
     def wide(self, chunk: Chunk, answers: Answers, entity: str, series: Sequence[str]) -> None:
         """Rows in which all series of one entity stand side by side: the entity's line follows each row."""
+        chunk = _with_cells(chunk)
         width = len(series)
         lines: list[list[str]] = []
         if self._samples:
@@ -83,6 +84,7 @@ class Sheet:
         self, chunk: Chunk, answers: Answers, entity_of: Sequence[str], series: Sequence[str], entities: Sequence[str]
     ) -> None:
         """One sample a row; entity_of and series: by index of a series; entities: by index of a tick's entity."""
+        chunk = _with_cells(chunk)
         heads = [f",{quoted(entity)},{quoted(name)}," for entity, name in zip(entity_of, series, strict=True)]
         sampled = self._sample_lines(chunk, answers, chunk.stamps, [heads[index] for index in chunk.series])
         closing = self._closing(answers.ticks, entities)
@@ -167,6 +169,11 @@ def quoted(text: str) -> str:
     if '"' in text or "," in text or "\n" in text or "\r" in text:
         return '"' + text.replace('"', '""') + '"'
     return text
+
+
+def _with_cells(chunk: Chunk) -> Chunk:
+    """The chunk with its stamps as CSV cells: ISO 8601 has a comma before the fraction as well."""
+    return chunk._replace(stamps=[quoted(stamp) for stamp in chunk.stamps])
 
 
 def _cell(cell: str) -> str:

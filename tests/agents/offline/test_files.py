@@ -129,6 +129,41 @@ def test_inputs_that_share_a_stem_take_their_folder(tmp_path: Path) -> None:
         sources([tmp_path / "none.csv"])
 
 
+def test_results_are_no_inputs(tmp_path: Path) -> None:
+    """A second run over a folder that holds its own --out must not read, and empty, what the first has written."""
+    (tmp_path / "out").mkdir()
+    for name in ("web.csv", "out/scores.csv", "out/mine.csv"):
+        (tmp_path / name).write_text("timestamp,value\n")
+    results = {(tmp_path / "out/scores.csv").resolve()}
+    assert [one.name for one in sources([tmp_path], results=results)] == ["mine", "web"]
+    with pytest.raises(ConfigError, match="would be overwritten"):
+        sources([tmp_path / "out" / ".." / "out" / "scores.csv"], results=results)
+
+
+@pytest.mark.parametrize("stamp", ["1e400", "9" * 25, "20140214", "19991231"])
+def test_what_is_no_time_is_told_by_its_line(tmp_path: Path, stamp: str) -> None:
+    with pytest.raises(ConfigError, match=r"x\.csv:2: .* is no timestamp"):
+        list(table(tmp_path / "x.csv", f"timestamp,value\n{stamp},1\n").chunks())
+
+
+def test_a_flipped_byte_in_a_compressed_file_is_damage(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    whole = gzip.compress(("timestamp,value\n" + "".join(f"{at},{rng.random()}\n" for at in range(60))).encode())
+    path = tmp_path / "x.csv.gz"
+    for at in range(10, len(whole), 3):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
+        with pytest.raises(ConfigError):
+            list(Table(sources([path])[0]).chunks())
+
+
+def test_no_limit_is_no_value(tmp_path: Path) -> None:
+    cells = ["9223372036854771712", "-9223372036854775808", "18446744073709551615", "1.7976931348623157e308", "9e18"]
+    text = "timestamp,value\n" + "".join(f"{at},{cell}\n" for at, cell in enumerate(cells))
+    (chunk,) = table(tmp_path / "x.csv", text).chunks()
+    np.testing.assert_array_equal(chunk.value, [np.nan] * 4 + [9e18])
+    assert chunk.rejected == []
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     cells=st.lists(st.tuples(st.floats(allow_nan=False, allow_infinity=False), st.booleans()), min_size=1, max_size=40),

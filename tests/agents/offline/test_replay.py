@@ -213,6 +213,44 @@ def test_a_seed_and_a_state_exclude_each_other(tmp_path: Path) -> None:
         replay(tmp_path / "out", tmp_path / "x.csv", snapshot=tmp_path / "s", state_in=tmp_path / "t")
 
 
+def test_a_place_for_the_state_that_is_not_there_is_told_first(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("timestamp,value\n1,1\n")
+    with pytest.raises(ConfigError, match="--state-out"):
+        replay(tmp_path / "out", tmp_path / "x.csv", state_out=tmp_path / "none" / "x.state")
+    assert not (tmp_path / "out").exists()
+
+
+def test_results_are_never_an_input(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("timestamp,value\n1,1\n")
+    replay(tmp_path / "out", tmp_path)
+    written = (tmp_path / "out/scores.csv").read_text()
+    assert replay(tmp_path / "out", tmp_path)["files"] == 1
+    with pytest.raises(ConfigError, match="overwritten"):
+        replay(tmp_path / "out", tmp_path / "out/scores.csv")
+    assert (tmp_path / "out/scores.csv").read_text() == written
+
+
+@pytest.mark.parametrize("shape", ["timestamp,value\n{},1\n{},2\n", "timestamp,series,value\n{},a,1\n{},a,2\n"])
+def test_a_comma_in_a_time_breaks_no_line(tmp_path: Path, shape: str) -> None:
+    stamps = ["2026-01-01 00:00:00,500", "2026-01-01 00:01:00,500"]
+    (tmp_path / "x.csv").write_text(shape.format(*(f'"{stamp}"' for stamp in stamps)))
+    replay(tmp_path / "out", tmp_path / "x.csv")
+    with (tmp_path / "out/scores.csv").open() as file:
+        head, *rows = csv.reader(file)
+    assert {len(row) for row in rows} == {len(head)}
+    assert {row[0] for row in rows} == set(stamps)
+
+
+def test_the_newest_first_is_told_and_is_no_success(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from agents.cli.main import main
+
+    rows = [f"{at * 60},{at % 7}\n" for at in range(40)]
+    for name, lines, status in (("old", rows, 0), ("new", rows[::-1], 1)):
+        (tmp_path / f"{name}.csv").write_text("timestamp,value\n" + "".join(lines))
+        assert main(["replay", str(tmp_path / f"{name}.csv"), "--out", str(tmp_path / name)]) == status
+        assert ("39 of 40 rows" in capsys.readouterr().err) is (status == 1)
+
+
 def test_ctrl_c_keeps_what_was_done(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text("timestamp,value\n" + "".join(f"{at * 60},{at % 7}\n" for at in range(500)))
