@@ -12,7 +12,6 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,8 +53,11 @@ def _locked(lock: int) -> bool:
 
 
 def _word(own: Path) -> str:
-    """A random word per folder, written once."""
-    path = own / "id"
-    with suppress(FileExistsError), path.open("x") as file:
-        file.write(secrets.token_hex(4))
-    return path.read_text().strip() or "0"
+    """A random word per folder. A crash before it was written leaves an empty file, which the next one fills."""
+    with (own / "id").open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        if not (word := file.read().strip()):
+            word = secrets.token_hex(4)
+            file.write(word)
+        return word

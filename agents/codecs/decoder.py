@@ -79,8 +79,6 @@ class Decoder:
             self._fast = Speculation(
                 self._limits, max_record_bytes=max_record_bytes, max_bytes=max_known_bytes, shapes=shapes
             )
-        #: The format of the first record that told one, for the caller to log once a topic; None until then.
-        self.decision: str | None = None if format == sniff.AUTO else format
 
     def decode(
         self,
@@ -158,8 +156,6 @@ class Decoder:
                 raise BadSample("oversize", f"{len(value)} bytes; at most {self._max_record_bytes} are read")
             if form == sniff.AUTO:
                 form = sniff.family(value)
-                if self.decision is None:
-                    self.decision = sniff.describe(value)
             elif not value.strip():
                 raise BadSample("empty", "the record has no bytes but blanks; a tombstone would have none at all")
             if form == sniff.INFLUX:

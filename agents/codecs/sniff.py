@@ -39,11 +39,3 @@ def family(value: bytes) -> str:
     if first >= 32 and (first == 35 or (b"=" in value and b" " in value)):
         return INFLUX
     raise BadSample("format", f"neither JSON nor line protocol: starts with {short(value[start : start + 32])}")
-
-
-def describe(value: bytes) -> str:
-    """The format's full name, for the log line that says once what a topic holds."""
-    found = family(value)
-    if found == JSON and b'"fields"' in value:
-        return TELEGRAF_JSON
-    return found

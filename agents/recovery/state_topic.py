@@ -35,8 +35,9 @@ GENERATION = "graft.generation"
 CHUNK_BYTES = 900_000
 #: Newest uploads of a shard that are considered; what is older is not worth more than folding the log.
 CONSIDERED = 3
-#: Reading is given up after this; the shard then starts from what is on disk. Below max.poll.interval.ms.
-READ_WAIT_S = 60.0
+#: Finding and fetching for the shards that come together are given up after this, all in all: below
+#: max.poll.interval.ms, as it happens inside a rebalance. What came back until then is on disk for the next try.
+READ_WAIT_S = 90.0
 #: Messages of one consume call: at 900 kB each they are a few MB.
 AT_ONCE = 8
 
@@ -81,9 +82,12 @@ class StateTopic:
         self._topic = topic
         self._partitions = partitions
         self._clock = clock
+        self._until_s = 0.0
 
     def find(self, places: Sequence[Place]) -> dict[Place, list[Kept]]:
-        """Uploads of these shards, newest first; OutsideError when the topic cannot be read."""
+        """Uploads of these shards, newest first; OutsideError when the topic cannot be read. The time for what is found
+        to be fetched counts from here."""
+        self._until_s = self._clock() + READ_WAIT_S
         wanted = {key_of(place): place for place in places}
         pieces: dict[tuple[bytes, str], dict[int, int]] = {}
         found: dict[Place, list[Kept]] = {place: [] for place in places}
@@ -137,12 +141,11 @@ class StateTopic:
     def _read(self, spans: Mapping[int, tuple[int, int]]) -> Iterator[Message]:
         """What lies in [start, stop) of each partition. Bounded: whatever is written meanwhile is not waited for."""
         stops = {partition: stop for partition, (start, stop) in spans.items() if start < stop}
-        deadline_s = self._clock() + READ_WAIT_S
         reader = self._consumer()
         try:
             reader.assign([TopicPartition(self._topic, one, spans[one][0]) for one in stops])
             while stops:
-                if self._clock() > deadline_s:
+                if self._clock() > self._until_s:
                     raise OutsideError(f"{self._topic} was not read to its end within {READ_WAIT_S:g} s.")
                 for message in reader.consume(AT_ONCE, 0.1):
                     yield from self._inside(message, stops)

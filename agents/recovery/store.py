@@ -279,7 +279,8 @@ def _surplus(saved: Path, *, keep: int, days: int) -> list[Path]:
             last_of_day.setdefault(day, one.path)
     kept.update(last_of_day[day] for day in sorted(last_of_day, reverse=True)[:days])
     bad = sorted(saved.parent.glob("*.snap.bad"), reverse=True)
-    return [*(one.path for one in upto if one.path not in kept), *bad[keep:]]
+    # As many as can lie here at one start: with the wrong key all of them are refused.
+    return [*(one.path for one in upto if one.path not in kept), *bad[keep + days :]]
 
 
 def _locked(directory: Path) -> int:

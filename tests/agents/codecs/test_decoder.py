@@ -90,11 +90,3 @@ def test_the_columns_of_a_batch_are_its_own(bench: Any) -> None:
 def test_an_unknown_format_names_the_known_ones(make_bench: Any) -> None:
     with pytest.raises(ConfigError, match="telegraf-influx"):
         make_bench(format="xml")
-
-
-def test_what_a_topic_holds_is_told_once(make_bench: Any) -> None:
-    bench = make_bench()
-    bench.decode(b"\x00", None)
-    assert bench.decoder.decision is None
-    bench.decode(b"up value=1 1767225600", b'{"name": "x"}')
-    assert bench.decoder.decision == "telegraf-influx"

@@ -14,6 +14,7 @@ from agents.recovery.durability import Durability
 from agents.recovery.held import Held, Owed, Place
 from agents.recovery.outputs import Outputs
 from agents.recovery.positions import LogEnds, LogName, Positions
+from agents.recovery.state_topic import Kept, Manifest, StateTopic
 from agents.recovery.store import DiskFull, StateStore
 from engine import snapshot
 from engine.errors import OutsideError
@@ -169,3 +170,29 @@ def test_a_checkpoint_without_all_that_belongs_to_it_is_refused_for_the_next_old
     assert loaded is not None
     assert loaded.shard.next_offset == 9_100
     assert "config_hash" in said[0]
+
+
+def test_all_reading_of_the_state_topic_at_one_start_has_one_deadline() -> None:
+    """It happens inside a rebalance, and the group waits two minutes for that."""
+    now_s = [0.0]
+
+    class Reader:
+        def assign(self, _places: Any) -> None: ...
+        def close(self) -> None: ...
+
+        def get_watermark_offsets(self, *_: Any, **__: Any) -> tuple[int, int]:
+            return 0, 0
+
+        def consume(self, *_: Any) -> list[Any]:
+            now_s[0] += 1
+            return []
+
+    states = StateTopic(Reader, "graft.state", 1, clock=lambda: now_s[0])
+    assert states.find([PLACE]) == {PLACE: []}
+    manifest = Manifest(
+        id="x", topic="metrics", partition=0, next_offset=1, size=1, sha256="", chunks=1, generation="g", slot=0
+    )
+    for _ in range(3):
+        with pytest.raises(OutsideError, match="within 90 s"):
+            states.fetch(Kept(manifest, 0, 1, {0: 0}))
+    assert now_s[0] < 95

@@ -185,7 +185,22 @@ def test_set_aside_ones_do_not_pile_up(tmp_path: Path) -> None:
         for offset in range(1, 9):
             damage(store.save("metrics", 0, offset, data_at(offset)))
             assert store.load_newest("metrics", 0).state is None
-        assert len(list(tmp_path.glob("shards/*/*.bad"))) <= 2
+        assert len(list(tmp_path.glob("shards/*/*.bad"))) <= 3
+
+
+def test_all_that_a_start_has_refused_survive_it(tmp_path: Path) -> None:
+    """With the defaults four are kept, one of them of another day; the wrong key refuses them all."""
+    with StateStore(tmp_path) as store:
+        for offset in range(1, 5):
+            path = store.save("metrics", 0, offset, data_at(offset))
+            if offset == 1:
+                os.utime(path, (0, 0))
+        assert offsets(store) == [4, 3, 2, 1]
+        for _, path in [(one.next_offset, one.path) for one in store.list()]:
+            damage(path)
+        assert store.load_newest("metrics", 0).state is None
+        store.save("metrics", 0, 0, data_at(0))
+        assert len(list(tmp_path.glob("shards/*/*.bad"))) == 4
 
 
 def test_the_wrong_key_harms_nothing(tmp_path: Path) -> None:
