@@ -1,0 +1,84 @@
+"""Where compiled kernels are kept: by the version of their sources, in a folder into which nobody else may write."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from engine import kernel
+
+ROOT = Path(__file__).resolve().parents[2]
+NAME = f"kernels-{kernel._sources_hash()}"
+Folder = Callable[..., str]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
+    """The folder that a process would take that is started with this home and this wish; "" for none."""
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+
+    def find(wished: Path | None = None) -> str:
+        monkeypatch.setattr(kernel._settings, "CACHE_DIR", str(wished or ""))
+        return kernel._cache_folder()
+
+    return find
+
+
+def open_to(mode: int, path: Path) -> Path:
+    """A folder that is there already, with these rights."""
+    path.mkdir(parents=True, exist_ok=True)
+    path.chmod(mode)
+    return path
+
+
+def test_a_process_with_a_wish_divides_it_by_the_sources(tmp_path: Path) -> None:
+    """Without that, an edited kernel would run as the machine code of the old one."""
+    program = "import engine.kernel; from numba.core import config; print(config.CACHE_DIR)"
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, env=environment, timeout=60
+    )
+    assert done.stdout.strip() == str(tmp_path / NAME)
+    assert (tmp_path / NAME).stat().st_mode & 0o777 == 0o700
+
+
+def test_a_wish_comes_first_then_the_cache_of_the_user(folder: Folder, tmp_path: Path) -> None:
+    assert folder(tmp_path / "wished") == str(tmp_path / "wished" / NAME)
+    own = tmp_path / "cache" / "graft" / NAME
+    assert folder() == str(own)
+    assert own.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o707])
+def test_a_folder_that_others_may_write_to_is_not_used(mode: int, folder: Folder, tmp_path: Path) -> None:
+    """numba's index is a pickle: who may write it may run what he likes."""
+    wished = open_to(mode, tmp_path / "wished" / NAME).parent
+    cache = open_to(mode, tmp_path / "cache" / "graft" / NAME)
+    temporary = tmp_path / "tmp" / f"graft-{os.getuid()}" / NAME
+    assert folder(wished) == str(temporary)
+    open_to(mode, temporary)
+    assert folder(wished) == ""
+    open_to(0o755, cache)
+    assert folder(wished) == str(cache)
+
+
+def test_a_folder_of_somebody_else_is_not_used(folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert folder(tmp_path / "wished") != ""
+    another = os.getuid() + 1
+    monkeypatch.setattr(os, "getuid", lambda: another)
+    assert folder(tmp_path / "wished") == ""
+
+
+def test_where_no_folder_can_be_made_none_is_used(folder: Folder, tmp_path: Path) -> None:
+    for name in ("cache", "wished"):
+        (tmp_path / name).write_text("a file")
+    (tmp_path / "tmp" / f"graft-{os.getuid()}").write_text("a file")
+    assert folder(tmp_path / "wished") == ""
