@@ -8,8 +8,9 @@ import pytest
 from engine.batch import Batch
 from engine.series import Kind, Series
 from engine.shard import Shard, Verdicts
+from engine.snapshot import pack
 from tests.engine.components.feed import MINUTE_MS, log_of, of, without
-from tests.engine.logs import START_MS, admit, cold
+from tests.engine.logs import CONFIG, START_MS, admit, cold, cut
 
 STEP_MS = 10_000
 YEAR_MS = 365 * 86_400_000
@@ -103,6 +104,24 @@ def test_after_a_hole_a_host_that_stops_is_told(metrics: int) -> None:
     later = batch.ts_ms >= START_MS + 600 * STEP_MS
     verdict = shard.process(batch._replace(ts_ms=batch.ts_ms + later * 240 * MINUTE_MS))
     assert told_of_stops(verdict) == ({"host=h1"}, {"host=h1"})
+
+
+@pytest.mark.parametrize("hosts", [1, 4])
+def test_a_restart_between_the_votes_changes_nothing(hosts: int) -> None:
+    """A hole, and a host with a wrong date just before it; a restart after each of the samples about both."""
+    shard, batch = fleet(hosts, 2, 400)
+    later = batch.ts_ms >= START_MS + 200 * STEP_MS
+    batch = ahead(batch, range(2), YEAR_MS, 198, 199)
+    batch = batch._replace(ts_ms=batch.ts_ms + later * 240 * MINUTE_MS)
+    straight = shard.process(batch).records
+    told = []
+    again = fleet(hosts, 2, 400)[0]
+    for part in cut(batch, list(range(396 * hosts, 412 * hosts))):
+        again = Shard.restore(again.export(), CONFIG)
+        told += again.process(part).records
+    assert told == straight
+    assert pack(*again.export()) == pack(*shard.export())
+    assert shard.clock_ms == int(batch.ts_ms[-1])
 
 
 @pytest.mark.parametrize("minutes", [5, 15])

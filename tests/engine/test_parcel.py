@@ -11,7 +11,7 @@ from engine.parcel import merge, split
 from engine.series import Kind, Series
 from engine.shard import Shard
 from engine.snapshot import State
-from tests.engine.logs import CONFIG, admit, cold, cut, fleet_log
+from tests.engine.logs import CONFIG, START_MS, admit, cold, cut, fleet_log
 
 
 def by_entity(state: State) -> dict[str, dict[str, bytes]]:
@@ -72,3 +72,18 @@ def test_an_entity_lives_in_one_shard_only() -> None:
     keeper.admit(Series.of("new", {"host": "h0"}, Kind.GAUGE))
     with pytest.raises(ConfigError, match="entity 'host=h0' is in both states"):
         merge(keeper.export(), one)
+
+
+def test_an_open_question_goes_along_with_its_host() -> None:
+    """It names a series by its row, and rows are counted anew in each part."""
+    shard = cold()
+    rows = admit(shard, 3, 10)
+    batch = fleet_log(rows, 1200)
+    stopped = (batch.row == rows[1, 6]) & (batch.ts_ms >= START_MS + 1100 * 60_000)
+    shard.process(Batch.of(*(column[~stopped] for column in batch[:4]), batch.next_offset))
+    one, two = split(shard.export(), {"host=h1"})
+    for state in (shard.export(), one, merge(two, one)):
+        held = Shard.restore(state, CONFIG)
+        assert held.counters()["pending"] == 1
+        (asked,) = held.roster.ents.life.asked[held.roster.ents.life.asked >= 0]
+        assert held.roster.names[asked] == 'm6{host="h1"}'

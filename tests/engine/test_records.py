@@ -13,7 +13,7 @@ from engine.batch import Batch
 from engine.records import Record
 from engine.retune import Tuner
 from engine.shard import Shard
-from tests.engine.components.feed import MINUTE_MS, assert_plain_json, log_of, of, tuned, without
+from tests.engine.components.feed import MINUTE_MS, assert_plain_json, entity_run, log_of, of, tuned, without
 from tests.engine.logs import START_MS, admit, cold, cut
 
 HEAD = {"schema", "id", "at_ms", "environment", "entity", "series", "follows"}
@@ -99,6 +99,16 @@ def test_sentences_name_the_series_and_the_numbers(told: list[Record]) -> None:
     assert shares == sorted(shares, reverse=True)
     assert 0.0 < sum(shares) <= 1.001
     assert sum(one["share"] for one in first["components"]) == pytest.approx(1.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("unit", [1e-7, 1e9])
+def test_numbers_are_told_whatever_their_unit(unit: float) -> None:
+    """Six decimals of ten microseconds, in seconds, would be one digit."""
+    values = np.random.default_rng(0).normal(size=(1200, 3)) + 100.0
+    values[1000:1010] += 25.0
+    (plain, *_), (scaled, *_) = (of(entity_run(values * by)[1].records, "alerts", "firing") for by in (1.0, unit))
+    for name in ("value", "expected", "lower", "upper"):
+        assert scaled[name] / unit == pytest.approx(plain[name], rel=1e-4)
 
 
 def names_of(records: list[Record]) -> list[tuple[str, str, Any]]:
