@@ -51,6 +51,22 @@ def test_a_host_whose_clock_is_ahead_makes_nobody_absent(by_s: int) -> None:
 
 
 @pytest.mark.parametrize("by_s", [60, 300])
+def test_a_host_whose_clock_is_behind_is_not_absent(by_s: int) -> None:
+    shard, batch = fleet(6, 3, 600)
+    verdict = shard.process(ahead(batch, range(15, 18), -1000 * by_s, 0, 600))
+    assert told_of_stops(verdict) == (set(), set())
+    assert shard.ledger["late"] == 0
+
+
+def test_a_host_that_was_a_quarter_of_an_hour_ahead_goes_on_when_its_clock_is_set() -> None:
+    shard, batch = fleet(6, 3, 600)
+    verdict = shard.process(ahead(batch, range(15, 18), 15 * MINUTE_MS, 300, 450))
+    assert told_of_stops(verdict) == (set(), set())
+    assert shard.ledger["late"] == 0
+    assert shard.clock_ms == int(batch.ts_ms[-1])
+
+
+@pytest.mark.parametrize("by_s", [60, 300])
 def test_beside_a_host_whose_clock_is_ahead_a_host_that_stops_is_told_at_once(by_s: int) -> None:
     shard, batch = fleet(6, 3, 600)
     batch = ahead(stopped(batch, range(3), 400), range(15, 18), 1000 * by_s, 300, 600)
