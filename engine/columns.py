@@ -23,12 +23,16 @@ T = TypeVar("T", bound=tuple[Array, ...])
 
 
 class Column(NamedTuple):
-    """One array of a component: dtype, the value of a fresh row, and extra axes before or after the row axis."""
+    """One array of a component: dtype, the value of a fresh row, and extra axes before or after the row axis.
+
+    is_apart: not in the record of the row, because few rows need it.
+    """
 
     dtype: type
     fill: float = 0
     before: tuple[int, ...] = ()
     after: tuple[int, ...] = ()
+    is_apart: bool = False
 
     @property
     def axis(self) -> int:
@@ -52,7 +56,7 @@ def allocate(table: Table, rows: int) -> list[Any]:
     record = _record(table, rows)
 
     def column(of: str, name: str, declared: Column) -> Array:
-        if not _is_scalar(declared):
+        if not _is_in_record(declared):
             return declared.fresh(rows)
         array = record[f"{of}.{name}"]
         array[...] = declared.fill
@@ -76,8 +80,8 @@ def grow(parts: Iterable[Any], table: Table, rows: int) -> list[Any]:
     return larger
 
 
-def _is_scalar(column: Column) -> bool:
-    return not column.before and not column.after
+def _is_in_record(column: Column) -> bool:
+    return not column.before and not column.after and not column.is_apart
 
 
 def _record(table: Table, rows: int) -> Array:
@@ -86,13 +90,13 @@ def _record(table: Table, rows: int) -> Array:
         (f"{of}.{name}", np.dtype(column.dtype))
         for of, (_, spec) in table.items()
         for name, column in spec.items()
-        if _is_scalar(column)
+        if _is_in_record(column)
     ]
     # The large ones first, so that nothing lies between the fields.
     fields.sort(key=lambda field: -int(field[1].itemsize))
     names, formats = [name for name, _ in fields], [format_ for _, format_ in fields]
     offsets = np.cumsum([0, *(format_.itemsize for format_ in formats)]).tolist()
-    size = -(-offsets[-1] // LINE_BYTES) * LINE_BYTES
+    size = max(-(-offsets[-1] // LINE_BYTES), 1) * LINE_BYTES
     padded = np.dtype({"names": names, "formats": formats, "offsets": offsets[:-1], "itemsize": size})
     room = np.zeros(rows * size + LINE_BYTES, np.uint8)
     begin = -room.ctypes.data % LINE_BYTES

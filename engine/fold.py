@@ -8,8 +8,8 @@ A tick closes when every series that reported in the tick before has reported, w
 a sample is more than half of its series' step later. That is event time only: cuts of the log do not matter and
 nothing waits for a clock.
 
-Not obvious: everything a later sample needs is in columns, nothing in this function; the buffers may fill up, then it
-returns how far it came and is called again.
+Not obvious: everything a later sample needs is in columns, nothing in this function; it returns how far it came and is
+called again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from engine import alerts, recipe, verdict
 from engine.absence import SWEEP_MOST, advance_clock
 from engine.columns import Array
 from engine.components import block as blocks
-from engine.components import change, entity, joint, level, presence, season, tail
+from engine.components import change, entity, joint, level, presence, season, tail, trial
 from engine.components.block import Block
 from engine.events import DRIFTED, FLAT, RETURNED, Events, note
 from engine.kernel import inline, kernel
@@ -44,7 +44,11 @@ def fold(
     row_of: Array, ts_of: Array, value_of: Array, begin: int, rows: Rows, ents: Entities, block: Block, pool: Array,
     marks: Marks, ticks: TickMarks, events: Events, context: Context,
 ) -> int:  # fmt: skip
-    """Fold the samples from `begin` on; returns the index of the first sample that was not consumed."""
+    """Fold the samples from `begin` on; returns the index of the first sample that was not consumed.
+
+    It returns after a sample that something has to be told of: what is told is read from the state, and may not depend
+    on where a batch ends.
+    """
     cursor = context.cursor
     room_ticks, room_events = len(ticks.entity) - 2, len(events.kind) - 3 * SWEEP_MOST
     for at in range(begin, len(row_of)):
@@ -69,10 +73,8 @@ def fold(
                 close_tick(e, at, rows, ents, block, pool, ticks, events, context)
                 if step == 1 and ents.open.members[e] == 1 and marks.outcome[at] == LEARNED:
                     _copy_verdict(marks, at, ticks, cursor[TICKS] - 1)
-        if context.stop_at_drift:
-            for k in range(before, cursor[EVENTS]):
-                if events.kind[k] == DRIFTED:
-                    return at + 1
+        if cursor[EVENTS] > before:
+            return at + 1
     return len(row_of)
 
 
@@ -164,8 +166,14 @@ def _value(
         is_old = change.is_old(count, step_ms)
         _watch_level(row, ts_ms, slot, value, sd, is_old, at, rows, events, context)
         is_held = change.is_suspected(rows.change, row, is_old)
+        mean = rows.level.mean[row]
         season.learn(rows.season, row, slot, residual, step_ms, is_held)
-    level.learn(rows.level, row, value, sd)
+        level.learn(rows.level, row, value, sd)
+        if rows.trial.state[row] == trial.ON:
+            lent = np.float64(rows.change.entry[row])
+            trial.learn(rows.trial, rows.level, rows.season, row, slot, value, sd, residual, mean, lent)
+    else:
+        level.learn(rows.level, row, value, sd)
     return z, news, r_season
 
 
@@ -237,6 +245,7 @@ def restart(rows: Rows, block: Block, pool: Array, row: int) -> None:
     for slot in range(season.SLOTS):
         rows.season.profile[slot, row] = np.float32(0.0)
         rows.season.visits[slot, row] = 0
+    rows.trial.state[row] = trial.NONE
     change.clear(rows.change, row)
     b, j = rows.link.block[row], rows.link.slot[row]
     if b >= 0:

@@ -26,8 +26,10 @@ LOUDER, QUIETER, MOST = -0.15, 0.4, 2.0
 STALE_MS = 43_200_000
 #: Longest id of an order.
 ID_CHARACTERS = 200
+#: A shift of which less than this share is left when the order comes is over.
+GONE = 0.5
 #: No value on the wire is larger than LARGEST; a level that moves farther than FARTHEST sd is no deploy.
-LARGEST, FARTHEST = 1e15, 1e6
+LARGEST, FARTHEST = 2.0**63 - 2.0**16, 1e6
 
 
 def apply_order(shard: Shard, order: Mapping[str, Any]) -> list[Record]:
@@ -60,7 +62,7 @@ def apply_order(shard: Shard, order: Mapping[str, Any]) -> list[Record]:
 
 
 def _retune(shard: Shard, row: int, _entity: int, params: dict[str, Any]) -> None:
-    """Re-level: the models from before the shift, moved by it (`engine.retune`; all in the recipe's unit)."""
+    """Re-level: the models from before the shift, moved by it if it still stands (`engine.retune`; recipe's unit)."""
     try:
         shift, mean, sd, season_level = (float(params[name]) for name in ("shift", "mean", "sd", "season_level"))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -73,6 +75,11 @@ def _retune(shard: Shard, row: int, _entity: int, params: dict[str, Any]) -> Non
             "order",
             f"a retune needs a known series, sd > 0 and a shift of at most {FARTHEST:g} sd; it came with {params}.",
         )
+    rows = shard.roster.rows
+    unmoved = mean + sd * (season_level + float(rows.change.entry[row]))
+    if abs(float(rows.change.after[row]) - unmoved) < GONE * abs(shift):
+        # An order takes its time, and an outage ends: the models from before it, not those that it would have made.
+        shift = 0.0
     _relevel(shard, row, shift, mean, sd, season_level)
 
 

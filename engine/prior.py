@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.columns import Array
-from engine.components import block, entity, level, season, tail
+from engine.components import block, entity, level, season, tail, trial
 from engine.errors import SnapshotError
 from engine.series import Kind
 from engine.snapshot import read_json_column
@@ -61,7 +61,7 @@ class Prior:
     def summary(self) -> dict[str, Any]:
         """For people and manifests: where it comes from, how many classes it knows, what an entity borrows in ticks."""
         origin: dict[str, Any] = read_json_column(self._arrays["origin"])
-        lent = map(float, self._arrays["entity_strength"])
+        lent = (round(float(strength), 4) for strength in self._arrays["entity_strength"])
         return {**origin, "classes": len(self._class), "entity": dict(zip(ENTITY_STRENGTHS, lent, strict=True))}
 
     def lend(self, roster: Roster, row: int, name: str) -> bool:
@@ -100,10 +100,11 @@ class Prior:
         k = self._class[roster.classes[row]]
         lent = self._arrays["strength"][k].astype(np.float64)
         visits = roster.rows.season.visits[:, row].astype(np.float64)
+        has_shape = roster.rows.trial.state[row] in (trial.ON, trial.KEPT)
         part, j = self._place(roster, row)
         shares = {
             "scale": lent[SCALE] / (lent[SCALE] + float(roster.rows.level.count[row])),
-            "season": float(np.mean(lent[SEASON] / (lent[SEASON] + visits))) if lent[SEASON] > 0 else 0.0,
+            "season": float(np.mean(lent[SEASON] / np.maximum(lent[SEASON] + visits, 1e-9))) * has_shape,
             "structure": lent[STRUCTURE] / max(float(part["vectors"][block.SEEN, j]), lent[STRUCTURE], 1.0),
             "tail": lent[TAIL] / max(float(roster.rows.shown.mass[row]), lent[TAIL], 1.0),
         }
@@ -140,6 +141,7 @@ class Prior:
             # slot follows its own series, so a wrong shape costs one sample a slot and not a day.
             shape = a["shape"][k] * (float(lent[SEASON]) / (float(lent[SEASON]) + 1.0))
             season.seed(rows.season, row, shape=shape, sigma=float(a["sigma"][k]), rows=float(lent[LEVEL]))
+            trial.seed(rows.trial, row)
         if lent[TAIL] > 0 and a["tail"][k].sum() > 0:
             rows.shown.counts[row] = tail.merge(a["tail"][k], float(lent[TAIL]))
             rows.shown.mass[row] = lent[TAIL]

@@ -219,7 +219,6 @@ class Shard:
             per_day=float(self.config.false_pages_per_entity_day),
             offset_ms=self.config.utc_offset_minutes * 60_000,
             series_count=0,
-            stop_at_drift=False,
             is_large=False,
         )
 
@@ -240,24 +239,23 @@ class Shard:
         told: list[Record],
         stop_at_drift: bool,
     ) -> tuple[int, bool]:
-        """Fold [begin, until), in as many calls as the event buffer needs; (where it came to, was there a drift)."""
+        """Fold [begin, until), in a call more for each sample with events; (where it came to, was there a drift)."""
         roster, cursor = self.roster, np.zeros(CURSORS, np.int64)
         context = self._context._replace(
             cursor=cursor,
             series_count=self.series_count,
-            stop_at_drift=stop_at_drift,
             is_large=self.series_count > NEAR_SERIES,
         )
         kernel: Any = fold.fold
         columns = (roster.rows, roster.ents, roster.block, roster.pool)
         row, ts_ms, value = batch.row[:until], batch.ts_ms[:until], batch.value[:until]
         drifted = False
+        ticks = fresh_ticks(2 * (until - begin) + 4)
         while begin < until and not (stop_at_drift and drifted):
-            ticks = fresh_ticks(2 * (until - begin) + 4)
-            cursor[:] = 0
+            cursor[EVENTS] = 0
             begin = int(kernel(row, ts_ms, value, begin, *columns, marks, ticks, self._events, context))
-            parts.append(TickMarks(*(column[: cursor[TICKS]] for column in ticks)))
             drifted |= self._tell(batch.offset, int(cursor[EVENTS]), told)
+        parts.append(TickMarks(*(column[: cursor[TICKS]] for column in ticks)))
         return begin, drifted
 
     def _tell(self, offsets: Array, count: int, told: list[Record]) -> bool:

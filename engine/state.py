@@ -13,7 +13,7 @@ import numpy as np
 
 from engine import alerts, recipe
 from engine.columns import Array, Column, Spec, allocate, grow
-from engine.components import change, entity, level, presence, season, tail
+from engine.components import change, entity, level, presence, season, tail, trial
 from engine.components.block import Block, empty_blocks
 
 # The clock of a shard: event time; votes for a later one, that time, the entity that voted last and for which time;
@@ -109,6 +109,7 @@ class Rows(NamedTuple):
     change: change.Change
     presence: presence.Presence
     shown: Shown
+    trial: trial.Trial
 
 
 class Entities(NamedTuple):
@@ -128,6 +129,7 @@ SERIES: dict[str, tuple[Any, Spec]] = {
     "change": (change.Change, change.COLUMNS),
     "presence": (presence.Presence, presence.COLUMNS),
     "shown": (Shown, SHOWN),
+    "trial": (trial.Trial, trial.COLUMNS),
 }
 ENTITY: dict[str, tuple[Any, Spec]] = {
     "open": (Open, OPEN),
@@ -222,5 +224,4 @@ class Context(NamedTuple):
     per_day: float
     offset_ms: int
     series_count: int
-    stop_at_drift: bool
     is_large: bool

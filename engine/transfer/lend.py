@@ -3,8 +3,8 @@
 Owns how strongly each component is lent, in pseudo-samples, by zone. Knows nothing of how a zone was found.
 
 Not obvious, all measured on real services: spread, structure and tails travel, also from a source that is not very
-alike, and make a young entity quiet; the shape of a day travels between siblings only, so it is shrunk by half where
-nothing but the name speaks for it. Levels never travel.
+alike, and make a young entity quiet; the shape of a day travels between siblings only, so it is on trial for a day
+(`components/trial`). Levels never travel.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from engine.transfer.plan import Plan, digest
 #: level of the season share a count in the kernel, hence 20: a size known better would stop the level from moving.
 STRENGTHS = {
     REUSE: (5000.0, 4.0, 20.0, 500.0, 1000.0),
-    NAMED: (5000.0, 1.0, 20.0, 500.0, 1000.0),
+    NAMED: (5000.0, 4.0, 20.0, 500.0, 1000.0),
     ADAPT: (500.0, 0.33, 20.0, 100.0, 500.0),
 }
 #: Of an entity: ticks that its histograms count for, and its age, which decides when it may page (a multiple of the

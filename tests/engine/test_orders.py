@@ -45,6 +45,15 @@ def arrays(shard: Shard) -> dict[str, bytes]:
     return {name: array.tobytes() for name, array in shard.export().arrays.items()}
 
 
+def test_a_retune_that_comes_when_the_shift_is_over_puts_the_models_back_as_they_were(shard: Shard) -> None:
+    row, rows = shard.row_of(SERIES), shard.roster.rows
+    unmoved = MOVED["mean"] + MOVED["sd"] * (MOVED["season_level"] + float(rows.change.entry[row]))
+    for left, wanted in ((0.4, 0.0), (-1.0, MOVED["shift"]), (1.0, MOVED["shift"])):
+        rows.change.after[row] = unmoved + left * MOVED["shift"]
+        shard.apply(order(id=f"with {left} left"), control_partition=0, next_offset=8)
+        assert rows.level.mean[row] == pytest.approx(MOVED["mean"] + wanted)
+
+
 def test_a_retune_moves_the_level_of_its_series_and_of_no_other(shard: Shard) -> None:
     mean = shard.roster.rows.level.mean.copy()
     (record,) = shard.apply(order(), control_partition=0, next_offset=8)
