@@ -14,7 +14,7 @@ import numpy as np
 from engine import alerts, verdict
 from engine.columns import Array
 from engine.components import presence
-from engine.events import ABSENT, ALERTED, ASKED, GONE, LAPSED, RESOLVED, Events, describe, name_only, note
+from engine.events import ABSENT, ALERTED, ASKED, GONE, OVERTAKEN, RESOLVED, Events, describe, lapse, name_only, note
 from engine.kernel import inline
 from engine.state import (
     AHEAD,
@@ -30,9 +30,11 @@ from engine.state import (
     Rows,
 )  # fmt: skip
 
-#: The clock moves by a minute, or two steps of the series that moves it, on one sample's word; for more, three must
-#: vote: other entities, or the same one again, a second later at least.
-CLOCK_STEP_MS, CLOCK_STEPS, CLOCK_VOTES, VOTES_APART_MS = 60_000, 2.0, 3, 1_000
+#: The clock moves by a minute, or two steps of the series that moves it, on one sample's word. For more, three
+#: entities must agree; an entity's word again, a second later at least, is a quarter of a vote. One that is alone in
+#: its shard is believed after nine ticks, and one with a wrong clock is contradicted by then.
+CLOCK_STEP_MS, CLOCK_STEPS, CLOCK_VOTES, VOTES_APART_MS = 60_000, 2.0, 12, 1_000
+VOTE, VOTE_AGAIN = 4, 1
 #: The clock that moves by more than this many steps of the series that moves it has crossed a hole in the log.
 HOLE_STEPS = 3.0
 SWEEP_MS = 15_000
@@ -71,7 +73,7 @@ def _vote(clock: Array, voter: int, ts_ms: int) -> None:
     if is_again and ts_ms < clock[VOTED_MS] + VOTES_APART_MS:
         return
     clock[AHEAD_MS] = ts_ms if is_again or clock[AHEAD] == 0 else min(clock[AHEAD_MS], ts_ms)
-    clock[AHEAD] += 1
+    clock[AHEAD] += VOTE_AGAIN if is_again else VOTE
     clock[VOTER], clock[VOTED_MS] = voter, ts_ms
     if clock[AHEAD] >= CLOCK_VOTES:
         clock[CLOCK] = clock[AHEAD_MS]
@@ -81,7 +83,7 @@ def _vote(clock: Array, voter: int, ts_ms: int) -> None:
 @inline
 def _sweep(clock_ms: int, at: int, rows: Rows, ents: Entities, events: Events, context: Context) -> None:
     """Which series have stopped since the last sweep? At most SWEEP_MOST are told at once; the rest follow."""
-    told = 0
+    told, is_any = 0, False
     for row in range(context.series_count):
         state = rows.presence.absent[row]
         if told >= SWEEP_MOST or state == presence.GONE or rows.presence.last_ms[row] < 0:
@@ -94,18 +96,24 @@ def _sweep(clock_ms: int, at: int, rows: Rows, ents: Entities, events: Events, c
                 _forget(row, e, clock_ms, at, rows, ents, events, context)
         elif presence.is_absent(rows.presence, row, clock_ms, context.clock[RESUMED]):
             told += 1
-            rows.presence.absent[row] = presence.ABSENT
+            is_any = True
+            rows.presence.absent[row] = presence.FOUND
             ents.open.absent[e] += 1
             note(events, context, ABSENT, row, clock_ms, at)
             k = context.cursor[EVENTS] - 1
             events.times[k, 0] = rows.presence.last_ms[row]
             events.numbers[k, 0] = np.float64(rows.presence.step_ms[row])
             events.numbers[k, 1] = np.float64(rows.presence.gap[row])
-            _live_absence(row, e, clock_ms, at, rows, ents, events, context)
         elif is_long:
             # Too young to have a cadence that it could miss.
             rows.presence.absent[row] = presence.GONE
             ents.open.members[e] -= 1
+    if is_any:
+        # Entities are judged when all that is silent is known: the first of ten series is not one of many.
+        for row in range(context.series_count):
+            if rows.presence.absent[row] == presence.FOUND:
+                rows.presence.absent[row] = presence.ABSENT
+                _live_absence(row, rows.link.entity[row], clock_ms, at, rows, ents, events, context)
 
 
 @inline
@@ -115,6 +123,7 @@ def _live_absence(
     """Most of a regular entity is silent: an alert. One metric of many, or one that comes at times: a question."""
     is_regular = np.float64(rows.presence.gap[row]) <= REGULAR_GAP
     decision = verdict.ALERT if is_regular and is_mostly_absent(ents, e) else verdict.ESCALATE
+    is_asked = ents.life.state[e] == alerts.PENDING
     action = alerts.advance(
         ents.life, context.table, e, clock_ms, np.float64(ents.entity.step_ms[e]), ABSENCE_SEVERITY, decision
     )
@@ -122,6 +131,8 @@ def _live_absence(
         return
     if action == alerts.ASK:
         ents.life.asked[e] = row
+    elif is_asked:
+        lapse(events, e, clock_ms, at, OVERTAKEN, rows, ents, context)
     note(events, context, ALERTED if action == alerts.FIRE else ASKED, e, clock_ms, at)
     k = context.cursor[EVENTS] - 1
     context.share[:] = 0.0
@@ -149,12 +160,13 @@ def _forget(
     if state == alerts.IDLE or clock_ms - ents.open.closed_ms[e] <= FORGET_MS:
         return
     ents.life.state[e] = alerts.IDLE
-    is_question = state == alerts.PENDING
-    if not is_question:
-        ents.life.ended_ms[e] = clock_ms
-    note(events, context, LAPSED if is_question else RESOLVED, e, clock_ms, at)
-    k = context.cursor[EVENTS] - 1
     context.share[:] = 0.0
+    if state == alerts.PENDING:
+        lapse(events, e, clock_ms, at, GONE, rows, ents, context)
+        return
+    ents.life.ended_ms[e] = clock_ms
+    note(events, context, RESOLVED, e, clock_ms, at)
+    k = context.cursor[EVENTS] - 1
     describe(events, k, e, 0.0, 0.5, 0.0, ents, context)
     events.numbers[k, 5] = GONE
-    name_only(events, k, ents.life.asked[e] if is_question else row, rows)
+    name_only(events, k, row, rows)

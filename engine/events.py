@@ -17,8 +17,9 @@ from engine.kernel import inline
 from engine.state import EVENTS, Context, Entities, Rows
 
 ALERTED, RESOLVED, ASKED, LAPSED, DRIFTED, ABSENT, RETURNED, FLAT = range(8)
-#: How an alert ends: its entity is calm, it has fired too long, its entity is gone.
-CALMED, LASTED, GONE = range(3)
+#: How an alert ends: its entity is calm, it has fired too long, its entity is gone. A question: the time for an answer
+#: is over (CALMED), the entity is gone, or an alert has overtaken it.
+CALMED, LASTED, GONE, OVERTAKEN = range(4)
 #: Series named by an alert.
 CONTRIBUTORS = 5
 
@@ -90,6 +91,18 @@ def name_only(events: Events, k: int, row: int, rows: Rows) -> None:
         return
     events.rows[k, 0], events.shares[k, 0] = row, np.float32(1.0)
     events.values[k, 0, 0] = rows.level.last[row]
+
+
+@inline
+def lapse(
+    events: Events, e: int, ts_ms: int, at: int, end: int, rows: Rows, ents: Entities, context: Context
+) -> None:  # fmt: skip
+    """An open question of entity e ends without an answer. Told of what was asked, not of what is largest now."""
+    note(events, context, LAPSED, e, ts_ms, at)
+    k = context.cursor[EVENTS] - 1
+    describe(events, k, e, 0.0, 0.5, 0.0, ents, context)
+    events.numbers[k, 5] = end
+    name_only(events, k, ents.life.asked[e], rows)
 
 
 @inline

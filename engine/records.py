@@ -123,7 +123,9 @@ def _escalation(shard: Shard, events: Events, k: int, offset: int, *, state: str
         "contributors": contributors,
         "components": _components(events, k),
         "borrowed": shard.roster.borrowed(int(events.rows[k, 0])),
-        "because": _because(shard, events, k, contributors, True),
+        "because": _because(shard, events, k, contributors, True)
+        if state == "opened"
+        else f"{entity}: {_LAPSES[int(events.numbers[k, 5])]}",
         "expires_ms": asked + int(shard.roster.ents.entity.step_ms[int(events.who[k])] * PENDING_TICKS),
     }
     return Record("escalations", series, value)
@@ -205,6 +207,13 @@ _ENDS = {
     events_of.CALMED: "is back to normal.",
     events_of.LASTED: f"has been unusual for {FIRING_TICKS} ticks; it still is, but is no longer told as an alert.",
     events_of.GONE: "has not been heard of for a day.",
+}
+
+
+_LAPSES = {
+    events_of.CALMED: "the time for an answer is over.",
+    events_of.GONE: "it has not been heard of for a day.",
+    events_of.OVERTAKEN: "an alert has overtaken the question.",
 }
 
 

@@ -230,6 +230,8 @@ class Roster:
         for name in self.classes:
             self._class_names.setdefault(name, name)
         self.classes = [self._class_names[name] for name in self.classes]
+        if not all(isinstance(text, str) for texts in (self.names, self.classes, self.entities) for text in texts):
+            raise ValueError("names that are no texts")
         if not (len(self.classes) == n == len(set(self.names)) and m == len(set(self.entities))):
             raise ValueError(f"{n} names, {len(self.classes)} classes and {m} entities, or some of them twice")
         if arrays["clock"].shape != self.clock.shape:

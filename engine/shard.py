@@ -180,10 +180,10 @@ class Shard:
                 partition=manifest["partition"],
                 roster=Roster.restore(state.arrays, config),
             )
-            shard.next_offset = manifest["next_offset"]
-            shard.control_offsets = {int(k): v for k, v in manifest["control_offsets"].items()}
+            shard.next_offset = _whole(manifest["next_offset"])
+            shard.control_offsets = {int(k): _whole(v) for k, v in manifest["control_offsets"].items()}
             shard.applied = dict.fromkeys(manifest["applied"])
-            shard.alert_number = manifest["alert_number"]
+            shard.alert_number = _whole(manifest["alert_number"])
             shard.ledger = Ledger(manifest["ledger"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise SnapshotError(f"it is no checkpoint of a shard ({error!r}); use an older snapshot") from error
@@ -282,6 +282,13 @@ class Shard:
             return
         self.ledger.count_batch(batch, consumed, marks.outcome, self.next_offset)
         self.next_offset = batch.next_offset
+
+
+def _whole(number: object) -> int:
+    """A whole number >= -1 (unknown); TypeError for anything else, True among it."""
+    if type(number) is not int or number < -1:
+        raise TypeError(f"{number!r} is no offset and no count")
+    return number
 
 
 def _verdicts(consumed: int, marks: Marks, parts: list[TickMarks], told: list[Record]) -> Verdicts:

@@ -12,7 +12,19 @@ from engine.absence import is_mostly_absent
 from engine.columns import Array
 from engine.components import entity, joint, tail
 from engine.components.block import HERE, NOVELTY, SEASONAL, Block, Z
-from engine.events import ALERTED, ASKED, LAPSED, LASTED, RESOLVED, Events, contributors, describe, name_only, note
+from engine.events import (
+    ALERTED,
+    ASKED,
+    CALMED,
+    LASTED,
+    OVERTAKEN,
+    RESOLVED,
+    Events,
+    contributors,
+    describe,
+    lapse,
+    note,
+)
 from engine.kernel import inline, kernel
 from engine.prefetch import fetch_histograms
 from engine.state import EVENTS, TICKS, Context, Entities, Rows, TickMarks
@@ -153,22 +165,20 @@ def _live(
         entity.account(own, e, weight, context.per_day)
     if action == alerts.NOTHING:
         return
+    if before == alerts.PENDING:
+        lapse(events, e, ts_ms, at, CALMED if action == alerts.EXPIRE else OVERTAKEN, rows, ents, context)
+    if action == alerts.EXPIRE:
+        return
     kind = ALERTED
     if action == alerts.RESOLVE:
         kind = RESOLVED
     elif action == alerts.ASK:
         kind = ASKED
-    elif action == alerts.EXPIRE:
-        kind = LAPSED
     note(events, context, kind, e, ts_ms, at)
     k = context.cursor[EVENTS] - 1
     describe(events, k, e, severity, sure, page, ents, context)
     if action == alerts.RESOLVE and before == alerts.FIRING:
         events.numbers[k, 5] = LASTED
-    if action == alerts.EXPIRE:
-        # Told of what was asked, not of what happens to be largest now.
-        name_only(events, k, life.asked[e], rows)
-        return
     contributors(events, k, e, rows, ents, block, pool)
     if action == alerts.ASK:
         life.asked[e] = events.rows[k, 0]

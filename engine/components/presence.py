@@ -26,8 +26,8 @@ WARM = 30.0
 GROWTH = 2.0
 #: A sample so far ahead of the shard's clock was written by a wrong one. The decoder lets 5 minutes pass.
 MOST_AHEAD_MS = 600_000
-#: Silent beyond its habit; silent for so long that it was taken away.
-ABSENT, GONE = 1, 2
+#: Silent beyond its habit; silent for so long that it was taken away; found silent by the sweep at work.
+ABSENT, GONE, FOUND = 1, 2, 3
 
 
 class Presence(NamedTuple):

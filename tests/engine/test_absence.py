@@ -55,6 +55,26 @@ def test_a_host_of_which_one_metric_has_stopped_still_fires() -> None:
     assert resolved[1:] == ("alerts", "resolved", "host=h0 is back to normal.")
 
 
+def test_a_host_that_dies_is_an_alert_and_no_question() -> None:
+    """The first of its series that is found silent is not one of many."""
+    _, told = told_of(stopped(log_of(np.arange(20), noise(2, 10, 1100)), range(10), 1000), 2, 10)
+    (fired,) = [one for one in told if one[0] >= 1000]
+    assert fired[1:3] == ("alerts", "firing")
+
+
+def test_a_question_that_an_alert_overtakes_is_closed() -> None:
+    values = noise(2, 10, 1500)
+    values[1020:1030] += 25.0
+    _, told = told_of(stopped(log_of(np.arange(20), values), range(9, 10), 1000), 2, 10)
+    states = [(topic, state) for at, topic, state, _ in told if at >= 1000]
+    assert states == [
+        ("escalations", "opened"), ("escalations", "expired"), ("alerts", "firing"), ("alerts", "resolved"),
+    ]  # fmt: skip
+    assert next(why for at, _, state, why in told if state == "expired" and at >= 1000).endswith(
+        "overtaken the question."
+    )
+
+
 @pytest.mark.parametrize("gone", [5, 6])
 def test_more_than_half_of_a_host_must_be_silent_for_an_alert(gone: int) -> None:
     batch = stopped(log_of(np.arange(20), noise(2, 10, 1100)), range(gone), 1000)
