@@ -63,6 +63,19 @@ def test_a_second_worker_joins_and_leaves_under_load(kafka: RealKafka, site_on: 
     assert_as_if_one_had_read(site)
 
 
+def test_ctrl_c_leaves_the_group_and_sigterm_keeps_the_place(kafka: RealKafka, site_on: Callable[..., Site]) -> None:
+    """A worker that is stopped by hand does not come again; one that is told to stop is mostly started anew."""
+    admin = kafka.admin()
+    for how, left in ((signal.SIGTERM, 2), (signal.SIGINT, 1)):
+        site = site_on(kafka, f"left-{left}", 4)
+        one, two = two_share(site)
+        two.popen.send_signal(how)
+        assert two.end() == 0, two.said[-3000:]
+        described = admin.describe_consumer_groups([site.topic])[site.topic].result(10)
+        assert len(described.members) == left
+        assert one.stop() == 0, one.said[-3000:]
+
+
 def test_a_worker_frozen_past_its_session_lets_go(kafka: RealKafka, site_on: Callable[..., Site]) -> None:
     """SIGSTOP until the other has taken over, then SIGCONT: the zombie forgets what it held and joins anew."""
     site = site_on(kafka, "frozen", 4)

@@ -120,31 +120,6 @@ def test_two_workers_share_and_the_survivor_goes_on_from_the_state_topic(
     assert judge(world).clean
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("how", "idle_s"), [(signal.SIGINT, (0, 24)), (signal.SIGTERM, (24, 60))])
-def test_a_member_that_is_stopped_by_hand_leaves_the_group(
-    world: World, zygotes: tuple[Zygote, Zygote], how: signal.Signals, idle_s: tuple[int, int]
-) -> None:
-    """Its partitions are read by the others at once; after SIGTERM, mostly a restart, they wait for it for a session.
-
-    The embedded broker adds up to 7 s to each change of a group.
-    """
-    world.feed(20)
-    properties = {"session.timeout.ms": 24_000, "heartbeat.interval.ms": 300}
-    options = {"until": "signal", "grouped": True, "properties": properties}
-    first = zygotes[0].start(world.job(**options))
-    until(lambda: len(held(world.folder / "state")) == 2)
-    second = zygotes[1].start(world.job(**{**options, "state_dir": str(world.folder / "other")}))
-    until(lambda: len(held(world.folder / "state")) == 1 and len(held(world.folder / "other")) == 1, seconds=60)
-    os.kill(first, how)
-    assert zygotes[0].end() == 0
-    began_s = time.monotonic()
-    until(lambda: len(held(world.folder / "other")) == 2, seconds=60)
-    assert idle_s[0] <= time.monotonic() - began_s < idle_s[1]
-    os.kill(second, signal.SIGKILL)
-    zygotes[1].end()
-
-
 def test_a_worker_that_is_to_spare_is_ready(zygotes: tuple[Zygote, Zygote], tmp_path: Path) -> None:
     """Else a rolling update of more workers than partitions would wait for ever."""
     with opened(zygotes[0], tmp_path, partitions=1) as world:
