@@ -67,7 +67,7 @@ def burning(manager: str) -> list[dict[str, Any]]:
 
 
 def graft_run(site: Site, manager: str, web: int) -> Process:
-    """As the README has it, plus where the state and the probes are. The story is hours old, and nothing of it is late."""
+    """As the README has it, plus where state and probes are. The story is hours old, and nothing of it is late."""
     pace = "resend_interval_s = 15\nmax_alert_age_s = 86400\n"
     sink = f'[[sinks]]\nkind = "alertmanager"\nurl = "{manager}"\n{pace}'
     return site.graft_run(more=f'{sink}[web]\nlisten = "127.0.0.1:{web}"\n')
