@@ -38,7 +38,8 @@ def settings_of(job: Job, folder: str) -> Settings:
     return settings.Settings(
         kafka=settings.Kafka(bootstrap=job.bootstrap, group=job.group),
         inputs=(settings.Input(topic=job.topic),),
-        state=settings.State(dir=folder, snapshot_interval_s=CHECKPOINT_EVERY_S),
+        # No uploads: the next round would find this one's state in the state topic, and nothing left to read.
+        state=settings.State(dir=folder, snapshot_interval_s=CHECKPOINT_EVERY_S, upload_interval_s=0),
         topics=settings.Topics(prefix=PREFIX),
     )
 
