@@ -135,7 +135,8 @@ class Bench:
     def loads(self, case: str) -> tuple[Load, Load, Load]:
         """The full topic, the one for Faust, and the one that is filled live for the latency."""
         # One batch may hold 5,000 records: arrays need more samples, or there is nothing between first and last.
-        samples = self._size.samples * (2 if SAMPLES[case] > 1 else 1)
+        least = 30_000 * SAMPLES[case] if SAMPLES[case] > 1 and not self._args.records else 0
+        samples = max(self._size.samples * (2 if SAMPLES[case] > 1 else 1), least)
         return (
             self._load(case, samples=samples),
             self._load(case, "-few", samples=self._size.few, entities=50),
