@@ -7,9 +7,9 @@ control topic.
 Not obvious. (1) While a run lasts, the values are compared with what the models said *before* it began, and with the
 profile as it was when its slot was entered: mean, scale and profile all follow a shift within minutes, and would hide
 it. (2) The residual is autocorrelated, so a plain CUSUM would fire on any slow wave: each step is bounded, the run
-must last, and the level after must stand SHIFT sd from the level before. (3) Where the hour has never been seen before,
-a slope of the day looks like a shift; nothing is told of a series younger than two days. (4) What the models were at the beginning of the run is told with the drift, so that the order can put them
-back.
+must last, and the level after must stand SHIFT sd from the level before. (3) Where the hour has never been seen
+before, a slope of the day looks like a shift; nothing is told of a series younger than two days. (4) What the models
+were at the beginning of the run is told with the drift, so that the order can put them back.
 """
 
 from __future__ import annotations
