@@ -51,10 +51,11 @@ def folder(given: Path | None) -> Path:
 
 def load(data: Path, name: str) -> list[Recording]:
     """All entities of a set, in order of their names; empty if the set is absent."""
-    return [_read(path) for path in sorted((data / name).glob("*.npz"))]
+    return [read(path) for path in sorted((data / name).glob("*.npz"))]
 
 
-def _read(path: Path) -> Recording:
+def read(path: Path) -> Recording:
+    """One entity."""
     with np.load(path, allow_pickle=False) as file:
         values = file["X"].astype(np.float64)
         values = values[:, None] if values.ndim == 1 else values
@@ -79,23 +80,28 @@ def fresh(width: int, *, prior: Prior | None = None) -> Shard:
     return shard
 
 
+def whole_rows(ts_ms: Array, values: Array, offset: int) -> Batch:
+    """A batch of rows, each one record with all metrics of a shard made by `fresh`, from this offset on."""
+    rows, width = values.shape
+    return Batch.of(
+        np.tile(np.arange(width), rows),
+        np.repeat(ts_ms, width),
+        values.ravel(),
+        offset + np.repeat(np.arange(rows), width),
+        offset + rows,
+    )
+
+
 def feed(shard: Shard, recording: Recording, begin: int, end: int, *, chunk: int = 5000) -> Day:
     """Fold rows [begin, end); the shard must have been fed the rows before, or none."""
     width = recording.values.shape[1]
     day = Day(np.full((end - begin, width), np.nan), np.full(end - begin, np.nan), np.full(end - begin, np.nan))
     for first in range(begin, end, chunk):
         last = min(first + chunk, end)
-        rows = last - first
-        start = shard.next_offset
-        batch = Batch.of(
-            np.tile(np.arange(width), rows),
-            np.repeat(recording.ts_ms[first:last], width),
-            recording.values[first:last].ravel(),
-            start + np.repeat(np.arange(rows), width),
-            start + rows,
+        verdicts = shard.process(
+            whole_rows(recording.ts_ms[first:last], recording.values[first:last], shard.next_offset)
         )
-        verdicts = shard.process(batch)
-        day.expected[first - begin : last - begin] = verdicts.expected.reshape(rows, width)
+        day.expected[first - begin : last - begin] = verdicts.expected.reshape(-1, width)
         at = np.searchsorted(recording.ts_ms, verdicts.ticks.ts_ms) - begin
         is_ours = at >= 0
         day.severity[at[is_ours]] = verdicts.ticks.severity[is_ours]
