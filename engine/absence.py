@@ -21,6 +21,7 @@ from engine.state import (
     AHEAD_MS,
     CLOCK,
     EVENTS,
+    FASTEST,
     RESUMED,
     SWEPT,
     VOTED_MS,
@@ -30,7 +31,7 @@ from engine.state import (
     Rows,
 )  # fmt: skip
 
-#: The clock moves by a minute, or two steps of the series that moves it, on one sample's word. For more, three
+#: The clock moves by a minute, or two steps of the fastest series, on one sample's word. For more, three
 #: entities must agree; an entity's word again, a second later at least, is a quarter of a vote. One that is alone in
 #: its shard is believed after nine ticks, and one with a wrong clock is contradicted by then.
 CLOCK_STEP_MS, CLOCK_STEPS, CLOCK_VOTES, VOTES_APART_MS = 60_000, 2.0, 12, 1_000
@@ -53,12 +54,16 @@ def advance_clock(
     """Move the shard's clock by one sample of entity e."""
     clock = context.clock
     before, step_ms = clock[CLOCK], np.float64(rows.presence.step_ms[row])
-    if before < 0 or before < ts_ms <= before + max(CLOCK_STEP_MS, np.int64(CLOCK_STEPS * step_ms)):
+    # Not the step of a slow series: its word would make all faster ones silent.
+    usual_ms = min(step_ms, np.float64(clock[FASTEST])) if clock[FASTEST] > 0 else step_ms
+    is_voted = False
+    if before < 0 or before < ts_ms <= before + max(CLOCK_STEP_MS, np.int64(CLOCK_STEPS * usual_ms)):
         clock[CLOCK] = ts_ms
         clock[AHEAD] = 0
     elif ts_ms > before:
         _vote(clock, int(e), ts_ms)
-    if step_ms > 0.0 and np.float64(clock[CLOCK] - before) > HOLE_STEPS * step_ms:
+        is_voted = clock[CLOCK] > before
+    if is_voted or (step_ms > 0.0 and np.float64(clock[CLOCK] - before) > HOLE_STEPS * step_ms):
         # Nobody came for a while: the log had a hole. Silence counts from its end, or all but a few would be absent.
         clock[RESUMED] = clock[CLOCK]
     if clock[CLOCK] >= clock[SWEPT] + SWEEP_MS:
@@ -83,9 +88,13 @@ def _vote(clock: Array, voter: int, ts_ms: int) -> None:
 @inline
 def _sweep(clock_ms: int, at: int, rows: Rows, ents: Entities, events: Events, context: Context) -> None:
     """Which series have stopped since the last sweep? At most SWEEP_MOST are told at once; the rest follow."""
-    told, is_any = 0, False
+    told, is_any, fastest = 0, False, 0
     for row in range(context.series_count):
         state = rows.presence.absent[row]
+        if state == 0 and np.float64(rows.presence.seen[row]) >= presence.WARM:
+            own_ms = int(rows.presence.step_ms[row])
+            if own_ms > 0 and (fastest == 0 or own_ms < fastest):
+                fastest = own_ms
         if told >= SWEEP_MOST or state == presence.GONE or rows.presence.last_ms[row] < 0:
             continue
         e = rows.link.entity[row]
@@ -106,8 +115,11 @@ def _sweep(clock_ms: int, at: int, rows: Rows, ents: Entities, events: Events, c
             events.numbers[k, 1] = np.float64(rows.presence.gap[row])
         elif is_long:
             # Too young to have a cadence that it could miss.
+            told += 1
             rows.presence.absent[row] = presence.GONE
             ents.open.members[e] -= 1
+            _end_if_gone(row, e, clock_ms, at, rows, ents, events, context)
+    context.clock[FASTEST] = fastest
     if is_any:
         # Entities are judged when all that is silent is known: the first of ten series is not one of many.
         for row in range(context.series_count):
@@ -156,6 +168,14 @@ def _forget(
     rows.presence.seen[row] = np.float32(0.0)
     ents.open.absent[e] -= 1
     ents.open.members[e] -= 1
+    _end_if_gone(row, e, clock_ms, at, rows, ents, events, context)
+
+
+@inline
+def _end_if_gone(
+    row: int, e: int, clock_ms: int, at: int, rows: Rows, ents: Entities, events: Events, context: Context
+) -> None:
+    """End the alert or question of an entity that has closed no tick for a day."""
     state = ents.life.state[e]
     if state == alerts.IDLE or clock_ms - ents.open.closed_ms[e] <= FORGET_MS:
         return

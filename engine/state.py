@@ -17,9 +17,9 @@ from engine.components import change, entity, level, presence, season, tail, tri
 from engine.components.block import Block, empty_blocks
 
 # The clock of a shard: event time; votes for a later one, that time, the entity that voted last and for which time;
-# when absence was last looked for; the end of the last hole in the log.
-CLOCK, AHEAD, AHEAD_MS, VOTER, VOTED_MS, SWEPT, RESUMED = range(7)
-CLOCKS = 7
+# when absence was last looked for; the end of the last hole in the log; the shortest step of the series that come.
+CLOCK, AHEAD, AHEAD_MS, VOTER, VOTED_MS, SWEPT, RESUMED, FASTEST = range(8)
+CLOCKS = 8
 # The cursor of a call: closed ticks and events so far.
 TICKS, EVENTS = range(2)
 CURSORS = 2
@@ -211,7 +211,7 @@ def fresh_ticks(ticks: int) -> TickMarks:
 
 
 class Context(NamedTuple):
-    """Settings and scratch of one call. clock: int64 (7,) is state; the rest is not."""
+    """Settings and scratch of one call. clock: int64 (8,) is state; the rest is not."""
 
     clock: Array
     table: Array

@@ -79,8 +79,8 @@ class Uploader:
         """The newest saved state of each, before anything goes on; gives up after FINISH_WAIT_S in all."""
         until_s = self.clock() + FINISH_WAIT_S
         for held in helds:
-            if self.current is not None and self.current.held is not held:
-                self.current = None  # torn, and so no upload
+            if self.current is not None and (self.current.held is not held or self.current.saves != held.saves):
+                self._tear(self.current)
             if self.current is None and held.uploaded_saves != held.saves:
                 self._begin(held)
             while self.current is not None and self.clock() < until_s:
@@ -88,7 +88,13 @@ class Uploader:
                 self._advance(self.current)
             if held.uploaded_saves != held.saves:
                 self.warn(f"The state of {held.place} is not on {self.topic} yet; its next owner reads more again.")
-            self.current = None
+            if self.current is not None:
+                self._tear(self.current)
+
+    def _tear(self, one: Upload) -> None:
+        """Give up what is under way: no upload, and so due again at once."""
+        one.held.uploaded_at_s = self.clock() - self.interval_s
+        self.current = None
 
     def forget(self, places: Sequence[Place]) -> None:
         """These shards are another worker's now."""
@@ -112,7 +118,6 @@ class Uploader:
         if len(data) > self.max_bytes:
             self._leave_out(held, len(data))
             return
-        held.upload_slot = 1 - held.upload_slot
         self.current = Upload(held=held, saves=held.saves, data=data, manifest=_manifest(held, data))
         self._advance(self.current)
 
@@ -143,7 +148,7 @@ class Uploader:
         elif one.acked == chunks + 1:
             failpoint("uploaded")
             self.counters["uploads"] += 1
-            one.held.uploaded_saves = one.saves
+            one.held.uploaded_saves, one.held.upload_slot = one.saves, one.manifest.slot
             self.current = None
 
     def _produce(self, one: Upload, suffix: bytes, value: bytes) -> bool:
@@ -170,9 +175,10 @@ class Uploader:
 
 
 def _manifest(held: Held, data: bytes) -> Manifest:
+    """Into the slot that no whole upload is in, however often this one is torn."""
     topic, partition = held.place
     return Manifest(
         id=f"{topic}-{partition}@{held.saved_offset}", topic=topic, partition=partition,
         next_offset=held.saved_offset, size=len(data), sha256=sha256(data).hexdigest(),
-        chunks=-(-len(data) // state_topic.CHUNK_BYTES), generation=secrets.token_hex(8), slot=held.upload_slot,
+        chunks=-(-len(data) // state_topic.CHUNK_BYTES), generation=secrets.token_hex(8), slot=1 - held.upload_slot,
     )  # fmt: skip

@@ -167,3 +167,16 @@ def test_new_series_that_come_all_the_time_do_not_hide_a_host_that_stops(churn: 
     told = [(value["at_ms"] - START_MS) / STEP_MS - 400 for value in of(verdict.records, "drift", "absent")]
     assert len(told) == 3
     assert all(4 <= steps <= 8 for steps in told)
+
+
+@pytest.mark.parametrize("away", [3, 15, 70])
+@pytest.mark.parametrize("ahead_ms", [0, 5 * MINUTE_MS])
+def test_the_word_of_a_slow_series_does_not_make_the_fast_ones_silent(away: int, ahead_ms: int) -> None:
+    """It comes every ten minutes; the collector was away, and the slow one is heard of first afterwards."""
+    shard, batch = fleet(4, 1, 700, step_ms=MINUTE_MS)
+    tick = (batch.ts_ms - START_MS) // MINUTE_MS
+    is_slow = batch.row == 0
+    is_away = (tick > 500) & (tick <= 500 + away - away % 10 + 9) if away > 3 else (tick > 500) & (tick <= 503)
+    batch = without(batch._replace(ts_ms=batch.ts_ms + ahead_ms * is_slow), (is_slow & (tick % 10 > 0)) | is_away)
+    verdict = shard.process(batch)
+    assert told_of_stops(verdict)[0] - {"host=h0"} == set()
