@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.quality_measures import Pages, event_f1, joined, pages_at, recall_within
 from benchmarks.series_data import CONFIG, Array, Day, Recording, feed, folder, fresh, load
 from engine.errors import ConfigError
 from engine.shard import Shard
@@ -134,39 +135,13 @@ def error_ratio(record: Recording, start: int, day: Day, warm: Day) -> float:
     return float(np.exp(np.mean(np.log((own + floor) / (theirs + floor)))))
 
 
-class Counts(NamedTuple):
-    """Per run and threshold: events found, right pages, false pages (r, k); events and days per run (r,)."""
-
-    found: Array
-    right: Array
-    false: Array
-    events: Array
-    days: Array
-
-
-def count(runs: list[Run], thresholds: Array, rows_a_day: int) -> Counts:
-    """What would have been paged at each threshold; after a page, silence for an hour."""
-    shape = (len(runs), len(thresholds))
-    found, right, false = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-    events = np.zeros(len(runs))
-    for r, run in enumerate(runs):
-        edges = np.flatnonzero(np.diff(np.concatenate([[0], run.label.astype(int), [0]])))
-        begins, ends = edges[::2], edges[1::2]
-        events[r] = len(begins)
-        for k, threshold in enumerate(thresholds):
-            pages = _pages(run.page, threshold, max(rows_a_day // 24, 1))
-            inside = (pages[:, None] >= begins) & (pages[:, None] < ends)
-            found[r, k], right[r, k] = inside.any(axis=0).sum(), inside.any(axis=1).sum()
-            false[r, k] = len(pages) - right[r, k]
-    return Counts(found, right, false, events, np.array([len(run.label) / rows_a_day for run in runs]))
-
-
-def _pages(page: Array, threshold: float, silence: int) -> Array:
-    kept: list[int] = []
-    for at in np.flatnonzero(np.nan_to_num(page) >= threshold):
-        if not kept or at >= kept[-1] + silence:
-            kept.append(int(at))
-    return np.array(kept, int)
+def count(runs: list[Run], thresholds: Array, rows_a_day: int) -> Pages:
+    """What would have been paged at each threshold, per run; after a page, silence for an hour."""
+    silence = max(rows_a_day // 24, 1)
+    return joined([
+        pages_at(run.label, np.nan_to_num(run.page), thresholds, silence=silence, rows_a_day=rows_a_day)
+        for run in runs
+    ])  # fmt: skip
 
 
 def thresholds_of(runs: list[Run]) -> Array:
@@ -176,20 +151,17 @@ def thresholds_of(runs: list[Run]) -> Array:
     return np.concatenate([points[points > 0], [1.0]])
 
 
-def measures(counts: Counts, ratios: Array, weight: Array) -> dict[str, float]:
+def measures(counts: Pages, ratios: Array, weight: Array) -> dict[str, float]:
     """The numbers of one line; weight (r,): how often each run counts (for the bootstrap)."""
-    events, days = max(float(weight @ counts.events), 1e-9), float(weight @ counts.days)
-    recall, false = (weight @ counts.found) / events, (weight @ counts.false) / days
-    right = weight @ counts.right
-    precision = right / np.maximum(right + weight @ counts.false, 1e-9)
-    f1 = 2 * recall * precision / np.maximum(recall + precision, 1e-9)
-    within = false[:-1] <= 1.0
+    once = weight[None, :]
+    found, false = counts.found, counts.false
+    curve = counts._replace(found=found[:, :-1], right=counts.right[:, :-1], false=false[:, :-1])
     return {
         "error_ratio": float(np.median(np.repeat(ratios, weight.astype(int)))),
-        "false_pages_day": float(false[-1]),
-        "recall_at_page": float(recall[-1]),
-        "ev_f1": float(f1[:-1].max()),
-        "rec_1d": float(recall[:-1][within].max()) if within.any() else 0.0,
+        "false_pages_day": float(weight @ false[:, -1] / (weight @ counts.days)),
+        "recall_at_page": float(weight @ found[:, -1] / max(float(weight @ counts.events), 1.0)),
+        "ev_f1": float(event_f1(curve, once)[0]),
+        "rec_1d": float(recall_within(curve, once, 1.0)[0]),
     }
 
 
@@ -211,7 +183,7 @@ def score(lines: dict[str, list[Run]], rows_a_day: int) -> dict[str, Any]:
     return case
 
 
-def _bootstrap(counted: dict[str, Counts], ratios: dict[str, Array], targets: Array) -> dict[str, list[float]]:
+def _bootstrap(counted: dict[str, Pages], ratios: dict[str, Array], targets: Array) -> dict[str, list[float]]:
     """measure -> [5 %, 50 %, 95 %] of seeded - cold over resampled targets."""
     rng, names = np.random.default_rng(0), np.unique(targets)
     found: list[dict[str, float]] = []
