@@ -29,6 +29,15 @@ CLOSE_WAIT_S = 10
 LEAVE_WAIT_S, LEFT_WAIT_S = 5.0, 0.5
 
 
+def ends_of(consumer: Any, place: Place) -> LogEnds:
+    """Ask the broker; OutsideError when it does not answer."""
+    try:
+        low, high = consumer.get_watermark_offsets(TopicPartition(*place), timeout=WATERMARK_WAIT_S)
+    except KafkaException as error:
+        raise OutsideError(f"The broker does not say where {place} begins and ends: {error.args[0].str()}") from error
+    return LogEnds(low, high)
+
+
 class Keeper(Protocol):
     """Who holds the shards."""
 
@@ -84,13 +93,7 @@ class Assignment:
 
     def ends(self, place: Place) -> LogEnds:
         """Ask the broker; OutsideError when it does not answer."""
-        try:
-            low, high = self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=WATERMARK_WAIT_S)
-        except KafkaException as error:
-            raise OutsideError(
-                f"The broker does not say where {place} begins and ends: {error.args[0].str()}"
-            ) from error
-        return LogEnds(low, high)
+        return ends_of(self._consumer, place)
 
     def known_end(self, place: Place) -> int:
         """End of the log as of the last fetch, without asking; -1 unknown."""

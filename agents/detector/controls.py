@@ -19,17 +19,17 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import orjson
-from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaError, Message, TopicPartition
 
+from agents.detector.assignment import ends_of
 from agents.recovery.held import Held, Place
-from engine.errors import BadSample, OutsideError
+from engine.errors import BadSample
+from engine.orders import ID_CHARACTERS
 
 #: Orders taken in one turn; the rest waits, so that samples are not held up for long.
 ORDERS_A_TURN = 20
-#: What an order causes echoes it, and must fit a record; its id stays in the state for as long as it may come again.
-MAX_ORDER_BYTES, MAX_ID_CHARACTERS = 64 * 1024, 200
-#: How long the broker may take to say where a partition begins and ends.
-WATERMARK_WAIT_S = 10.0
+#: What an order causes echoes it, and must fit a record.
+MAX_ORDER_BYTES = 64 * 1024
 SCHEMA = "graft.order/1"
 
 
@@ -100,13 +100,7 @@ class Controls:
     def _skip_to_kept(self, partition: int) -> None:
         """Orders that retention has taken before they were read, or another log than it was: said aloud; the oldest
         kept order is next."""
-        place = TopicPartition(self._topic, partition)
-        try:
-            low, high = self._consumer.get_watermark_offsets(place, timeout=WATERMARK_WAIT_S)
-        except KafkaException as error:
-            raise OutsideError(
-                f"The broker does not say where {self._topic}[{partition}] begins and ends: {error.args[0].str()}"
-            ) from error
+        low, high = ends_of(self._consumer, Place(self._topic, partition))
         if self._next[partition] > high:
             self.anew.add(partition)
             self._warn(
@@ -116,7 +110,7 @@ class Controls:
         else:
             self._warn(f"Orders before offset {low} of {self._topic}[{partition}] are gone before they were applied.")
         self._next[partition] = low
-        self._consumer.incremental_unassign([place])
+        self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
         self._consumer.incremental_assign([TopicPartition(self._topic, partition, low)])
 
     def close(self) -> None:
@@ -140,10 +134,8 @@ def order_of(data: bytes | None) -> dict[str, Any]:
     for name in ("id", "kind"):
         if not isinstance(value.get(name), str):
             raise BadSample("not_an_order", f"The order's {name} is {value.get(name)!r}; it must be a text.")
-    if len(value["id"]) > MAX_ID_CHARACTERS:
-        raise BadSample(
-            "not_an_order", f"The order's id has {len(value['id'])} characters; at most {MAX_ID_CHARACTERS}."
-        )
+    if len(value["id"]) > ID_CHARACTERS:
+        raise BadSample("not_an_order", f"The order's id has {len(value['id'])} characters; at most {ID_CHARACTERS}.")
     return value
 
 

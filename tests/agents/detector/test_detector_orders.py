@@ -11,10 +11,11 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from agents.detector import loop as loop_module
-from agents.detector.controls import MAX_ID_CHARACTERS, MAX_ORDER_BYTES, Controls, order_of
+from agents.detector.controls import MAX_ORDER_BYTES, Controls, order_of
 from agents.detector.loop import Loop, Pace
 from agents.recovery.held import Held, Place
 from engine.errors import BadSample, OutsideError
+from engine.orders import ID_CHARACTERS
 
 ONE, TWO = Place("metrics", 0), Place("metrics", 1)
 
@@ -193,7 +194,7 @@ def test_orders_hold_up_samples_for_a_bounded_time(monkeypatch: pytest.MonkeyPat
     "value",
     [
         orjson.dumps({"schema": "graft.order/1", "id": "x", "kind": "label", "note": "n" * MAX_ORDER_BYTES}),
-        orjson.dumps({"schema": "graft.order/1", "id": "x" * (MAX_ID_CHARACTERS + 1), "kind": "label"}),
+        orjson.dumps({"schema": "graft.order/1", "id": "x" * (ID_CHARACTERS + 1), "kind": "label"}),
     ],
 )
 def test_an_order_whose_echo_would_not_fit_is_refused(value: bytes) -> None:
