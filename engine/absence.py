@@ -29,7 +29,7 @@ from engine.state import (
     Context,
     Entities,
     Rows,
-)  # fmt: skip
+)
 
 #: The clock moves by a minute, or two steps of the fastest series, on one sample's word. For more, three
 #: entities must agree; an entity's word again, a second later at least, is a quarter of a vote. One that is alone in

@@ -16,11 +16,16 @@ Rows = NDArray[np.int32]
 Floats = NDArray[np.float64]
 
 
+#: The largest value: below what stands for "no limit" (cgroups: 2^63 less a page of up to 64 KiB); its square is still
+#: a float32.
+LARGEST = 2.0**63 - 2.0**16
+
+
 class Batch(NamedTuple):
     """Samples in log order; n samples out of the records [first offset, next_offset).
 
     row: int32 (n,), from `Shard.admit`. ts_ms: int64 (n,), the sample's own time, epoch milliseconds.
-    value: float64 (n,), finite, or NaN where the sender said that it has no value (a gap, never a zero).
+    value: float64 (n,), at most LARGEST in size, or NaN where the sender said that it has none (a gap, never a zero).
     offset: int64 (n,), the record of each sample, not decreasing.
     dead: int64 (k,), offsets of records that went to the dead-letter topic, whole or in part; sorted, unique.
     empty: int64 (k,), offsets of records that legitimately hold no sample (tombstones, strings only); sorted, unique.

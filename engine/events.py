@@ -94,9 +94,7 @@ def name_only(events: Events, k: int, row: int, rows: Rows) -> None:
 
 
 @inline
-def lapse(
-    events: Events, e: int, ts_ms: int, at: int, end: int, rows: Rows, ents: Entities, context: Context
-) -> None:  # fmt: skip
+def lapse(events: Events, e: int, ts_ms: int, at: int, end: int, rows: Rows, ents: Entities, context: Context) -> None:
     """An open question of entity e ends without an answer. Told of what was asked, not of what is largest now."""
     note(events, context, LAPSED, e, ts_ms, at)
     k = context.cursor[EVENTS] - 1

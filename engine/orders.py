@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine import alerts
+from engine.batch import LARGEST
 from engine.components import change, level, season
 from engine.errors import BadSample
 from engine.fold import restart
@@ -28,8 +29,8 @@ STALE_MS = 43_200_000
 ID_CHARACTERS = 200
 #: A shift of which less than this share is left when the order comes is over.
 GONE = 0.5
-#: No value on the wire is larger than LARGEST; a level that moves farther than FARTHEST sd is no deploy.
-LARGEST, FARTHEST = 2.0**63 - 2.0**16, 1e6
+#: A level that moves farther than this many sd is no deploy.
+FARTHEST = 1e6
 
 
 def apply_order(shard: Shard, order: Mapping[str, Any]) -> list[Record]:

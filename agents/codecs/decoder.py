@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from agents.codecs import influx, plain, sniff
 from agents.codecs.columns import Found
-from agents.codecs.rules import LARGEST, AppendTime, Families, Limits, Out, identity
+from agents.codecs.rules import AppendTime, Families, Limits, Out, identity
 from agents.codecs.speculation import Speculation
-from engine.batch import Batch
+from engine.batch import LARGEST, Batch
 from engine.errors import BadSample, ConfigError
 from engine.series import Kind, Labels, Series
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+from engine.batch import LARGEST
 from engine.errors import BadSample
 from engine.series import Kind, Labels, Series
 
@@ -29,9 +30,7 @@ SECONDS_BELOW = 100_000_000_000
 MILLIS_BELOW = 100_000_000_000_000
 MICROS_BELOW = 100_000_000_000_000_000
 
-#: The largest value: below what stands for "no limit" (cgroups: 2^63 less a page of up to 64 KiB); its square is still
-#: a float32. From there to 2^64 no value is meant.
-LARGEST = 2.0**63 - 2.0**16
+#: From engine.batch.LARGEST to here no value is meant.
 NO_LIMIT = 2.0**64
 
 #: A name, a label's key or its value; Loki allows 2,048, Datadog 200. What is longer is text, not a label.

@@ -10,7 +10,8 @@ import numpy as np
 
 from agents.codecs.columns import Bytes, Index
 from agents.codecs.floats import FRACTION, read_number
-from agents.codecs.rules import LARGEST, MAX_TS_MS, MICROS_BELOW, MILLIS_BELOW, MIN_TS_MS, NO_LIMIT, SECONDS_BELOW
+from agents.codecs.rules import MAX_TS_MS, MICROS_BELOW, MILLIS_BELOW, MIN_TS_MS, NO_LIMIT, SECONDS_BELOW
+from engine.batch import LARGEST
 from engine.kernel import inline, kernel
 
 FIRST_DIGEST = np.uint64(0xCBF29CE484222325)

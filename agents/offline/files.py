@@ -25,7 +25,8 @@ from typing import Any, NamedTuple, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.codecs.rules import LARGEST, MICROS_BELOW, MILLIS_BELOW, NO_LIMIT, SECONDS_BELOW, Limits
+from agents.codecs.rules import MICROS_BELOW, MILLIS_BELOW, NO_LIMIT, SECONDS_BELOW, Limits
+from engine.batch import LARGEST
 from engine.errors import ConfigError, OutsideError
 from engine.series import COUNTER_SUFFIXES, Kind, Series
 

@@ -41,8 +41,8 @@ OLD_MS, FULL = 172_800_000.0, 49_999.0
 
 
 class Change(NamedTuple):
-    """up, down: CUSUM in typical residuals; run: samples of the
-    present run, negative when it goes down; after: EW mean of the value, its unit.
+    """up, down: CUSUM in typical residuals; run: samples of the present run, negative when it goes down; after: EW
+    mean of the value, its unit.
 
     mean, sd (unit), level, sigma (sd): the models when the run began; slot, entry: the slot of the day that the series
     is in, and its profile when it was entered; known: was that slot seen on an earlier day, or lent; previous: the

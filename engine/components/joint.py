@@ -86,12 +86,12 @@ def step(block: Block, pool: Array, b: int, work: Array, scratch: Array, sums: A
     damp = ticks / (ticks + DAMP)
     for j in range(d):
         # By the age of the metric, not of its block: one that joins late learns its sizes fast.
-        rate = max(SIGMA_RATE, 1.0 / (np.float64(v[SEEN, j]) + 1.0))
-        _metric(v, j, e, x, y, damp, rate, sums)
+        young = 1.0 / (np.float64(v[SEEN, j]) + 1.0)
+        _metric(v, j, e, x, y, damp, max(SIGMA_RATE, young), sums)
+        # x[j] is scored; its place holds the rate of the residual from here on.
+        x[j] = np.float32(max(RESIDUAL_RATE, young))
     sums[SUM_ME] += _distance(part[residual_inverse:end], c, d, y) * weight
     sums[WIDTH] += d
-    for j in range(d):
-        x[j] = np.float32(max(RESIDUAL_RATE, 1.0 / (np.float64(v[SEEN, j]) + 1.0)))
     _learn_residual(v, part[residual:residual_inverse], c, d, y, x)
     _learn(v, part[covariance:forecast], h, c, d, back, past, rates)
     block.ticks[b] = min(ticks + 1.0, 1e9)

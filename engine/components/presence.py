@@ -31,9 +31,9 @@ ABSENT, GONE, FOUND = 1, 2, 3
 
 
 class Presence(NamedTuple):
-    """last_ms: newest sample; heard_ms: the shard's clock when it came; trusted_ms: the newest that
-    was not far ahead of that clock; step_ms: typical gap; gap: longest gap in
-    steps; flat: equal values in a row; absent: 0, ABSENT or GONE."""
+    """last_ms: newest sample; heard_ms: the shard's clock when it came; trusted_ms: the newest that was not far ahead
+    of that clock; step_ms: typical gap; gap: longest gap in steps; flat: equal values in a row; absent: 0 or a state.
+    """
 
     last_ms: Array
     heard_ms: Array

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.codecs.rules import LARGEST
+from engine.batch import LARGEST
 from engine.series import Series
 
 T = 1_767_225_600_000

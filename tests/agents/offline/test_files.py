@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agents.codecs.rules import LARGEST
 from agents.offline.files import Table, sources
+from engine.batch import LARGEST
 from engine.errors import ConfigError
 from engine.series import Kind
 
