@@ -121,43 +121,45 @@ def _sample(
         events.times[context.cursor[EVENTS] - 1, 0] = last_ms
     is_first = last_ms < 0
     presence.arrived(rows.presence, row, ts_ms, context.clock[CLOCK])
-    z, news, r_season = np.nan, 0.0, 0.0
+    z, news, r_season, spread = np.nan, 0.0, 0.0, 1.0
     if np.isnan(value):
         marks.outcome[at] = MISSING
     else:
-        z, news, r_season = _value(row, e, ts_ms, value, at, rows, ents, block, pool, marks, events, context)
+        z, news, r_season, spread = _value(row, e, ts_ms, value, at, rows, ents, block, pool, marks, events, context)
     if not is_first:
-        report(rows, ents, block, pool, row, e, ts_ms, z, news, r_season)
+        report(rows, ents, block, pool, row, e, ts_ms, z, news, r_season, spread)
 
 
 @inline
 def _value(
     row: int, e: int, ts_ms: int, wire: float, at: int, rows: Rows, ents: Entities, block: Block, pool: Array,
     marks: Marks, events: Events, context: Context,
-) -> tuple[float, float, float]:  # fmt: skip
-    """Score and learn one number of one series; (z, novelty, seasonal score), z NaN where there is none yet."""
+) -> tuple[float, float, float, float]:  # fmt: skip
+    """Score and learn one number of one series; (z, novelty, seasonal score, spread of the hour), z NaN where none."""
     was = rows.recipe.last[row]
     value, is_new_kind = recipe.apply(rows.recipe, row, ts_ms, wire)
     if is_new_kind:
         restart(rows, block, pool, row)
     if np.isnan(value):
         marks.outcome[at] = SCORED_ONLY
-        return np.nan, 0.0, 0.0
+        return np.nan, 0.0, 0.0, 1.0
     marks.outcome[at] = LEARNED
     count = rows.level.count[row]
     if presence.is_stuck(rows.presence, row, wire == was, count):
         note(events, context, FLAT, row, ts_ms, at)
         events.numbers[context.cursor[EVENTS] - 1, 0] = wire
     sd = level.scale(rows.level, row)
-    z, news, r_season = np.nan, 0.0, 0.0
+    z, news, r_season, spread = np.nan, 0.0, 0.0, 1.0
     if not np.isnan(sd):
         z, news = level.score(rows.level, row, value, sd)
         slot = season.slot_of(ts_ms, context.offset_ms)
         forecast = season.expected(rows.season, row, slot)
         residual = z - forecast
-        r_season = season.relative(rows.season, row, residual + news)
+        alone = 1.0 / max(np.float64(ents.open.members[e]), 1.0)
+        spread = season.spread_at(rows.season, row, slot, alone)
+        r_season = season.relative(rows.season, row, residual + news, spread)
         expected = rows.level.mean[row] + sd * forecast
-        band = BAND * sd * (np.float64(rows.season.sigma[row]) + season.SIGMA_FLOOR)
+        band = BAND * sd * (np.float64(rows.season.sigma[row]) * spread + season.SIGMA_FLOOR)
         rows.shown.expected[row], rows.shown.band[row] = expected, np.float32(band)
         marks.expected[at] = np.float32(expected)
         marks.lower[at], marks.upper[at] = np.float32(expected - band), np.float32(expected + band)
@@ -174,7 +176,7 @@ def _value(
             trial.learn(rows.trial, rows.level, rows.season, row, slot, value, sd, residual, mean, lent)
     else:
         level.learn(rows.level, row, value, sd)
-    return z, news, r_season
+    return z, news, r_season, spread
 
 
 @inline
@@ -218,14 +220,14 @@ def _judge_series(
     shown.severe[row] = np.float32(severe)
     log_severe = np.log(max(severe, 1e-3))
     if np.float64(rows.season.count[row]) % SERIES_QUANTILE_EVERY == 0.0 or count < 4.0:
-        middle, upper, rare, high, beta = tail.read(shown.counts, shown.mass, row, tail.TAIL_SHARE)
+        middle, upper, rare, high, _ = tail.read(shown.counts, shown.mass, row, tail.TAIL_SHARE)
         shown.middle[row], shown.upper[row], shown.rare[row] = np.float32(middle), np.float32(upper), np.float32(rare)
-        shown.high[row], shown.beta[row] = np.float32(high), np.float32(beta)
+        shown.high[row], shown.beta[row] = np.float32(high), np.float32(tail.slope(rare, high))
     body = (np.float64(shown.middle[row]), np.float64(shown.upper[row]), np.float64(shown.rare[row]))
     severity = tail.severity(
         log_severe, body[0], body[1], body[2], np.float64(shown.high[row]), np.float64(shown.beta[row])
     )
-    tail.add(shown.counts, shown.unit, shown.mass, row, log_severe)
+    tail.add(shown.counts, shown.unit, shown.mass, row, log_severe, tail.weight_of(severity), 1.0)
     width = max(np.float64(ents.open.members[e]), 1.0)
     rate = entity.tick_rate(ents.entity, e, context.per_day / width)
     page = severity / -np.log10(rate) * np.exp(-np.float64(shown.gate[row]))
@@ -245,6 +247,8 @@ def restart(rows: Rows, block: Block, pool: Array, row: int) -> None:
     for slot in range(season.SLOTS):
         rows.season.profile[slot, row] = np.float32(0.0)
         rows.season.visits[slot, row] = 0
+    for hour in range(season.HOURS):
+        rows.season.spread[hour, row] = np.float32(1.0)
     rows.trial.state[row] = trial.NONE
     change.clear(rows.change, row)
     b, j = rows.link.block[row], rows.link.slot[row]

@@ -76,6 +76,7 @@ def fetch_ahead(
         slot = season.slot_of(ts_of[at + AHEAD], offset_ms)
         prefetch(rows.season.profile, slot, 4 * np.int64(row))
         prefetch(rows.season.visits, slot, np.int64(row))
+        prefetch(rows.season.spread, slot // season.SLOTS_AN_HOUR, 4 * np.int64(row))
         _fetch_histogram(rows.shown.counts, row, 0, np.float64(rows.shown.middle[row]))
         e: Any = np.uint64(rows.link.entity[row])
         _fetch_entity(e, ents)
@@ -140,6 +141,6 @@ def _fetch_lines(pool: Array, begin: int, numbers: int) -> None:
 
 @inline
 def fetch_histograms(own: entity.Entity, e: int) -> None:
-    """An entity's histograms, when its tick is about to be scored."""
-    for k in range(entity.HISTOGRAMS):
+    """An entity's histograms of ticks, when one is about to be scored; those of hours can be waited for."""
+    for k in range(entity.PRESENT + 1):
         _fetch_histogram(own.counts, e, 4 * tail.BINS * k, np.float64(own.middle[e, k]))

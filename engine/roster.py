@@ -20,6 +20,7 @@ from engine import state as layout
 from engine.columns import Array, put, take
 from engine.components import block as blocks
 from engine.components import entity as entity_component
+from engine.components import joint
 from engine.config import EngineConfig
 from engine.errors import BadSample, SnapshotError
 from engine.prior import Prior
@@ -120,6 +121,7 @@ class Roster:
         self.entities.append(text)
         self._entity[text] = entity
         self.ents.entity.counts[entity] = self._factory
+        self.ents.entity.mass[entity] = self._factory.sum(axis=1)
         return entity
 
     def _place(self, row: int, entity: int, together: int) -> None:
@@ -135,6 +137,8 @@ class Roster:
             self._enlarge(last)
         self.block.width[last] = slot + 1
         self.block.member[last, slot] = row
+        # A newcomer is not solved for at once, from a handful of its samples.
+        self.block.solve_at[last] = joint.not_before(self.block.solve_at[last], self.block.ticks[last])
         link = self.rows.link
         link.block[row], link.slot[row] = last, slot
         self.ents.open.members[entity] += 1

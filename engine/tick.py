@@ -11,7 +11,7 @@ from engine import alerts, verdict
 from engine.absence import is_mostly_absent
 from engine.columns import Array
 from engine.components import entity, joint, tail
-from engine.components.block import HERE, NOVELTY, SEASONAL, Block, Z
+from engine.components.block import HERE, NOVELTY, SEASONAL, SPREAD, Block, Z
 from engine.events import (
     ALERTED,
     ASKED,
@@ -47,7 +47,7 @@ def opens_later_tick(rows: Rows, ents: Entities, row: int, e: int, ts_ms: int) -
 @inline
 def report(
     rows: Rows, ents: Entities, block: Block, pool: Array, row: int, e: int, ts_ms: int, z: float, news: float,
-    r_season: float,
+    r_season: float, spread: float,
 ) -> None:  # fmt: skip
     """Put a series' scores into the open tick (z NaN: it reported that it has no value).
 
@@ -69,6 +69,7 @@ def report(
         pool[start + Z * c + j] = np.float32(z)
         pool[start + NOVELTY * c + j] = np.float32(news)
         pool[start + SEASONAL * c + j] = np.float32(r_season)
+        pool[start + SPREAD * c + j] = np.float32(spread)
         pool[start + HERE * c + j] = np.float32(1.0)
 
 
@@ -97,8 +98,11 @@ def close_tick(
     unit, mass = own.unit.reshape(-1), own.mass.reshape(-1)
     severity, page = np.nan, np.nan
     if sums[joint.PRESENT] > 0.0:
-        severity, log_page = entity.score(own, counts, unit, mass, e, context.channel, context.share)
-        page = entity.page(own, e, log_page, context.per_day) if age >= entity.SILENT else np.nan
+        alone = 1.0 / max(sums[joint.ACTIVE], 1.0)
+        severity, log_page = entity.score(
+            own, counts, unit, mass, e, ts_ms, context.channel, alone, context.per_day, context.share
+        )
+        page = entity.page(own, e, log_page, severity, context.per_day) if age >= entity.SILENT else np.nan
     else:
         # A tick without any value is no evidence, neither of calm nor of anything else.
         context.share[:] = 0.0
@@ -158,11 +162,6 @@ def _live(
         felt = max(felt, alerts.WARM_SEVERITY)
     before = life.state[e]
     action = alerts.advance(life, context.table, e, ts_ms, np.float64(own.step_ms[e]), felt, decision)
-    weight = 0.0
-    if before == alerts.IDLE and page >= 1.0:
-        weight = 0.1 if page > 2.0 else 1.0
-    if own.ticks[e] > entity.SILENT:
-        entity.account(own, e, weight, context.per_day)
     if action == alerts.NOTHING:
         return
     if before == alerts.PENDING:

@@ -21,7 +21,7 @@ SURE = 0.55
 #: A page this far beyond its threshold is sent whatever the confidence.
 CEILING = 3.0
 #: A long unusual stretch that never had a sharp start: severe for LONG ticks without a page is a question as well.
-SEVERE, LONG = 3.5, 8
+SEVERE, LONG = 2.5, 8
 #: Ticks of experience that are worth half of full maturity.
 YOUNG = 150.0
 

@@ -23,8 +23,8 @@ WIDEST = CAPACITIES[-1]
 NEAR = 4
 
 # Vectors of one value a metric, in this order at the start of a block.
-Z, NOVELTY, SEASONAL, HERE, MEAN, SIGMA_E, SIGMA_X, SIGMA_G, SMOOTH, SEEN, SCORE = range(11)
-VECTORS = 11
+Z, NOVELTY, SEASONAL, HERE, MEAN, SIGMA_E, SIGMA_X, SIGMA_G, SMOOTH, SEEN, SCORE, SPREAD = range(12)
+VECTORS = 12
 
 
 class Block(NamedTuple):
@@ -114,7 +114,7 @@ def wake(pool: Array, start: int, capacity: int) -> None:
     part = sections(pool, start, capacity)
     for name, array in part.items():
         array[...] = np.eye(capacity, dtype=np.float32) if name in ("inverse", "residual", "residual_inverse") else 0.0
-    part["vectors"][[SIGMA_E, SIGMA_X, SIGMA_G]] = 1.0
+    part["vectors"][[SIGMA_E, SIGMA_X, SIGMA_G, SPREAD]] = 1.0
     part["conditional"][:, 0] = np.eye(capacity, dtype=np.float32)
     part["covariance"][:, 0] = np.eye(capacity, dtype=np.float32)
 

@@ -5,9 +5,14 @@ distances, G smoothed residual), the running distribution of each, and what is m
 and covers a whole incident, `page` is sharp and marks its start. It decides nothing.
 
 Not obvious. (1) A channel is measured against its own running quantile, so no channel and no entity needs a
-threshold. (2) `page` is relative to its own recent level, hence a storm pages once. (3) All distributions start from
-factory histograms with the weight of FACTORY_ROWS ticks; a seed replaces them by the source's. (4) Quantiles are read
-from the histograms every REFRESH ticks, by count, so batch cuts do not matter.
+threshold. For `page` that is the quantile of its largest value of an hour, since one page an hour is all there is: a
+channel that bursts often, however briefly, must burst higher to count. (2) `page` is relative to its own recent
+level, hence a storm pages once. (3) All distributions start from factory histograms; a seed replaces them by the
+source's. That of `page` starts with the weight of months: what is left after (1) and (2) is nearly the same for all
+entities, and learned from one alone it would follow that one's incidents. (4) A lone series (`alone` = 1) has no
+others to agree with. Its evidence is the sample, not a stretch of them; and one number has a heavier tail than a mean
+of many, so its high quantile is the measure instead of its median. In between, 1 / metrics of the one and the rest of
+the other. (5) Quantiles are read from the histograms every REFRESH ticks, by count, so batch cuts do not matter.
 """
 
 from __future__ import annotations
@@ -23,29 +28,55 @@ from engine.kernel import inline
 E, X, S, M, ME, G = range(6)
 CHANNELS = 6
 NAMES = ("forecast", "structure", "season", "distance", "residual-distance", "drift")
-SEVERE, URGENT = 6, 7
-#: Histograms of an entity: the six channels, the smoothed severity evidence, the relative page evidence.
-HISTOGRAMS = 8
+SEVERE, PRESENT, PEAK_E, PEAK_X, PEAK_G, URGENT = range(6, 12)
+#: Histograms of an entity: the six channels, the smoothed severity evidence and what of it is there now, tick by tick;
+#: the largest value of each hour of E, X, G and of the relative page evidence.
+HISTOGRAMS = 12
 FACTORY_ROWS = 1000.0
-#: A channel's high mark, for pages: its 99 % quantile.
+#: Ticks behind the factory histogram of the page evidence: two memories.
+PAGE_ROWS = 100_000.0
+#: And behind those of the hourly peaks of a channel.
+PEAK_ROWS = 400.0
+#: A channel's high mark: its 99 % quantile.
 CHANNEL_SHARE = 0.01
 REFRESH = 16
-UP, DOWN = 0.3, 0.05
-PAGE_KEEP, RECENT_RATE, PAGE_OFFSET = 0.7, 0.01, 0.68
-SEVERITY_MOST, PAGE_MOST = 40.0, 10.0
-#: Ticks before an entity may page at all: two solves of the joint model.
-SILENT = 48.0
-#: A page usually exceeds its threshold for two ticks in a row; the budget is one of episodes.
-EPISODE_TICKS = 1.0
-CONTROL_GAIN = 0.08
+#: How fast evidence rises and falls in `severity`, the latter for many metrics and what a lone one adds.
+UP, DOWN, DOWN_ALONE = 0.3, 0.05, 0.02
+#: The same of the evidence that is there now.
+PRESENT_UP, PRESENT_DOWN = 0.5, 0.3
+#: Where the echo of an incident stays: below ALARM.
+ECHO, ALARM = 2.0, 3.0
+#: The same of `page`: how much of a tick counts at once, and how fast the recent level follows.
+PAGE_KEEP, PAGE_KEEP_ALONE = 0.7, 0.3
+RECENT_RATE, RECENT_RATE_ALONE, PAGE_OFFSET = 0.01, 0.04, 0.3
+#: A channel counts up to so many medians, hourly peaks.
+SEVERITY_MOST, PAGE_MOST = 40.0, 7.0
+#: ln(99 % quantile / median) of a normal variate's size. What a lone channel has more than that is its own heavy tail.
+NORMAL_TAIL = 1.34
+#: Ticks before an entity may page at all: two solves of the joint model; and before its hours are counted.
+SILENT, SETTLED = 48.0, 100.0
+HOUR_MS, HOURS = 3_600_000, 24.0
+#: A page says that something is sudden and rare: what is no rarer than one in a hundred is worth as much less, and what
+#: is rarer a little more, by LIFT in ln for each power of ten.
+RARE, LIFT = 2.0, 0.15
+#: The threshold of `page` starts from this share of hours.
+PAGE_SHARE = 0.05
+#: An entity that pages more than CONTROL_FREE times as often as it may becomes harder to page for, by CONTROL_GAIN in
+#: ln a page up to CONTROL_MOST. Less than that may be the truth, and one far beyond the threshold counts CONTROL_FAR.
+CONTROL_FREE, CONTROL_GAIN, CONTROL_MOST, CONTROL_FAR = 10.0, 0.05, 0.8, 0.3
+#: In ln: beyond the threshold by so much is far.
+FAR = 0.7
 USUAL_RATE, QUALITY_RATE = 0.002, 0.05
+#: ln(evidence) of an hour that has had none.
+NO_PEAK = -9.0
 
 
 class Entity(NamedTuple):
-    """Per entity. counts (n, 8, 96), unit, mass (n, 8): histograms. middle, high (n, 8), upper, rare: quantiles of
-    ln(evidence) as last read; beta: slope of the tail. severe, urgent, recent: smoothed evidence. control, gate:
-    corrections of the page threshold in ln, from the pages there were and from people's answers. step_ms: typical time
-    between ticks. quality: share of the series that usually report (usual, a count) which do."""
+    """Per entity. counts (n, 12, 96), unit, mass (n, 12): histograms. middle, high (n, 12), upper, rare: quantiles of
+    ln(evidence) as last read; beta: slope of the tail. severe, present, urgent, recent: smoothed evidence. hour: since
+    the epoch; peak (n, 4), hour_ticks: largest ln(evidence) and ticks in it so far. control, gate: corrections of the
+    page threshold in ln, from the pages there were and from people's answers. step_ms: typical time between ticks.
+    quality: share of the series that usually report (usual, a count) which do."""
 
     counts: Array
     unit: Array
@@ -57,8 +88,12 @@ class Entity(NamedTuple):
     rare: Array
     ticks: Array
     severe: Array
+    present: Array
     urgent: Array
     recent: Array
+    hour: Array
+    peak: Array
+    hour_ticks: Array
     control: Array
     gate: Array
     step_ms: Array
@@ -66,29 +101,33 @@ class Entity(NamedTuple):
     usual: Array
 
 
-# ln(evidence) on normal data of many entities: centre, spread of the body, slope of the tail; one row a histogram.
+# ln(evidence) on normal data of many entities: centre, spread of the body, slope of the tail, ticks; a row a histogram.
 FACTORY = (
-    (-1.30, 0.50, 0.35),
-    (-1.45, 0.40, 0.35),
-    (-1.30, 0.50, 0.35),
-    (-0.70, 0.40, 0.45),
-    (-0.65, 0.45, 0.40),
-    (-1.50, 0.50, 0.35),
-    (0.20, 0.50, 0.35),
-    (-1.75, 0.36, 0.25),
+    (-1.30, 0.50, 0.35, FACTORY_ROWS),
+    (-1.45, 0.40, 0.35, FACTORY_ROWS),
+    (-1.30, 0.50, 0.35, FACTORY_ROWS),
+    (-0.70, 0.40, 0.45, FACTORY_ROWS),
+    (-0.65, 0.45, 0.40, FACTORY_ROWS),
+    (-1.50, 0.50, 0.35, FACTORY_ROWS),
+    (0.20, 0.50, 0.35, FACTORY_ROWS),
+    (0.00, 0.45, 0.35, FACTORY_ROWS),
+    (0.65, 0.45, 0.35, PEAK_ROWS),
+    (0.10, 0.50, 0.35, PEAK_ROWS),
+    (-0.20, 0.50, 0.35, PEAK_ROWS),
+    (-0.15, 0.38, 0.30, PAGE_ROWS),
 )
 
 
 def factory() -> Array:
-    """float32 (8, 96): the histograms that a fresh entity starts with, each of FACTORY_ROWS entries."""
+    """float32 (12, 96): the histograms that a fresh entity starts with."""
     middle = tail.LOW + tail.WIDTH * (np.arange(tail.BINS) + 0.5)
     counts = np.empty((HISTOGRAMS, tail.BINS))
-    for at, (centre, spread, slope) in enumerate(FACTORY):
+    for at, (centre, spread, slope, ticks) in enumerate(FACTORY):
         start = centre + 2.05 * spread
         body = np.exp(-0.5 * ((middle - centre) / spread) ** 2)
         beyond = np.exp(-0.5 * 2.05**2) * np.exp(-(middle - start) / slope)
         shape = np.where(middle < start, body, beyond)
-        counts[at] = shape * (FACTORY_ROWS / shape.sum())
+        counts[at] = shape * (ticks / shape.sum())
     # Less than a millionth of an entry is nothing, and denormal numbers are slow.
     return np.where(counts < 1e-6, 0.0, counts).astype(np.float32)
 
@@ -104,8 +143,12 @@ COLUMNS = {
     "rare": Column(np.float32),
     "ticks": Column(np.float64),
     "severe": Column(np.float32, 1.0),
+    "present": Column(np.float32, 1.0),
     "urgent": Column(np.float32, 0.5),
     "recent": Column(np.float32, 0.5),
+    "hour": Column(np.int64, -1),
+    "peak": Column(np.float32, NO_PEAK, after=(4,)),
+    "hour_ticks": Column(np.float32),
     "control": Column(np.float32),
     "gate": Column(np.float32),
     "step_ms": Column(np.float32),
@@ -141,94 +184,163 @@ def count_reports(entity: Entity, row: int, reports: int) -> None:
 
 @inline
 def refresh(entity: Entity, counts: Array, mass: Array, row: int) -> None:
-    """Read the quantiles and tail slopes from the histograms. counts: the (n * 8, 96) view of `entity.counts`."""
+    """Read the quantiles and tail slopes from the histograms. counts: the (n * 12, 96) view of `entity.counts`."""
     first: Any = np.int64(row) * HISTOGRAMS
     for k in range(HISTOGRAMS):
         top = CHANNEL_SHARE if k < CHANNELS else tail.TAIL_SHARE
         middle, upper, rare, high, beta = tail.read(counts, mass, first + k, top)
-        entity.middle[row, k], entity.high[row, k] = np.float32(middle), np.float32(high)
-        entity.beta[row, k] = np.float32(beta)
         if k == SEVERE:
             entity.upper[row], entity.rare[row] = np.float32(upper), np.float32(rare)
+            beta = tail.slope(rare, high)
+        elif k == PRESENT:
+            high += tail.slope(rare, high) * np.log(10.0) * (tail.UNUSUAL + np.log10(tail.TAIL_SHARE))
+        elif k == URGENT:
+            high = rare
+        elif k > PRESENT:
+            # Of hourly peaks the fifth largest, every few hours.
+            high = upper
+        entity.middle[row, k], entity.high[row, k] = np.float32(middle), np.float32(high)
+        entity.beta[row, k] = np.float32(beta)
 
 
 @inline
 def score(
-    entity: Entity, counts: Array, unit: Array, mass: Array, row: int, channel: Array, share: Array
-) -> tuple[float, float]:
+    entity: Entity, counts: Array, unit: Array, mass: Array, row: int, ts_ms: int, channel: Array, alone: float,
+    per_day: float, share: Array,
+) -> tuple[float, float]:  # fmt: skip
     """(severity, ln of the relative page evidence); learns the distributions.
 
-    share: float64 (6,) out, how far each channel is above its own median, for explanations.
+    alone: one over the number of metrics that say something. share: float64 (6,) out, how far each channel is above
+    its own median, for explanations.
     """
     if entity.ticks[row] % REFRESH == 0.0:
         refresh(entity, counts, mass, row)
-    u_severe, u_page = 0.0, 0.0
+    if ts_ms // HOUR_MS != entity.hour[row]:
+        _end_hour(entity, counts, unit, mass, row, per_day)
+        entity.hour[row] = ts_ms // HOUR_MS
+    u_severe = 0.0
     first: Any = np.int64(row) * HISTOGRAMS
     for k in range(CHANNELS):
         log_c = np.log(max(channel[k], 1e-3))
-        relative = min(np.exp(log_c - np.float64(entity.middle[row, k])), SEVERITY_MOST)
-        urgent = min(np.exp(log_c - np.float64(entity.high[row, k])), PAGE_MOST)
-        share[k] = relative
+        middle = np.float64(entity.middle[row, k])
+        share[k] = min(np.exp(log_c - middle), SEVERITY_MOST)
         if k != G:
-            u_severe += relative / 5.0
-        if k != E:
-            u_page += urgent / 5.0
-        tail.add(counts, unit, mass, first + k, log_c)
+            usual = middle + alone * (np.float64(entity.high[row, k]) - middle - NORMAL_TAIL)
+            u_severe += min(np.exp(log_c - usual), SEVERITY_MOST) / 5.0
+        tail.add(counts, unit, mass, first + k, log_c, 1.0, 1.0)
+    severity = _severity(entity, counts, unit, mass, row, u_severe, alone)
+    return severity, _urgency(entity, row, channel, alone)
+
+
+@inline
+def _severity(
+    entity: Entity, counts: Array, unit: Array, mass: Array, row: int, u_severe: float, alone: float
+) -> float:
+    """-log10 p of the smoothed evidence; less than ALARM where there is only its echo and no evidence any more."""
     severe = np.float64(entity.severe[row])
-    severe += (UP if u_severe > severe else DOWN) * (u_severe - severe)
-    urgent_now = np.float64(entity.urgent[row]) + PAGE_KEEP * (u_page - np.float64(entity.urgent[row]))
-    recent = np.float64(entity.recent[row])
-    log_page = np.log(max(urgent_now / (PAGE_OFFSET + recent), 1e-3))
-    entity.severe[row], entity.urgent[row] = np.float32(severe), np.float32(urgent_now)
-    entity.recent[row] = np.float32(recent + RECENT_RATE * (u_page - recent))
+    severe += (UP if u_severe > severe else DOWN + DOWN_ALONE * alone) * (u_severe - severe)
+    entity.severe[row] = np.float32(severe)
     log_severe = np.log(max(severe, 1e-3))
     severity = tail.severity(
         log_severe, np.float64(entity.middle[row, SEVERE]), np.float64(entity.upper[row]), np.float64(entity.rare[row]),
         np.float64(entity.high[row, SEVERE]), np.float64(entity.beta[row, SEVERE]),
     )  # fmt: skip
-    tail.add(counts, unit, mass, first + SEVERE, log_severe)
-    tail.add(counts, unit, mass, first + URGENT, log_page)
-    entity.ticks[row] += 1.0
-    return severity, log_page
+    index: Any = np.int64(row) * HISTOGRAMS + SEVERE
+    tail.add(counts, unit, mass, index, log_severe, tail.weight_of(severity), 1.0)
+    present = np.float64(entity.present[row])
+    present += (PRESENT_UP if u_severe > present else PRESENT_DOWN) * (u_severe - present)
+    entity.present[row] = np.float32(present)
+    log_present = np.log(max(present, 1e-3))
+    is_present = log_present >= np.float64(entity.high[row, PRESENT])
+    weight = tail.UNUSUAL_WEIGHT if is_present else 1.0
+    tail.add(counts, unit, mass, index + (PRESENT - SEVERE), log_present, weight, 1.0)
+    if is_present or severity < ECHO:
+        return severity
+    return ECHO + (ALARM - ECHO) * (severity - ECHO) / (severity - ECHO + 1.0)
 
 
 @inline
-def page(entity: Entity, row: int, log_page: float, per_day: float) -> float:
-    """Urgency of starting a page, 1 at the threshold that a normal entity passes `per_day` times a day."""
-    rate = tick_rate(entity, row, per_day)
+def _urgency(entity: Entity, row: int, channel: Array, alone: float) -> float:
+    """ln of the page evidence over its own recent level; counts the tick in its hour."""
+    log_e, log_x, log_g = np.log(max(channel[E], 1e-3)), np.log(max(channel[X], 1e-3)), np.log(max(channel[G], 1e-3))
+    now_e = min(np.exp(log_e - np.float64(entity.high[row, PEAK_E])), PAGE_MOST)
+    now_x = min(np.exp(log_x - np.float64(entity.high[row, PEAK_X])), PAGE_MOST)
+    now_g = min(np.exp(log_g - np.float64(entity.high[row, PEAK_G])), PAGE_MOST)
+    now = 0.5 * (alone * now_e + (1.0 - alone) * now_g + now_x)
+    urgent, recent = np.float64(entity.urgent[row]), np.float64(entity.recent[row])
+    urgent += (PAGE_KEEP + PAGE_KEEP_ALONE * alone) * (now - urgent)
+    log_page = np.log(max(urgent / (PAGE_OFFSET + recent), 1e-3))
+    entity.urgent[row] = np.float32(urgent)
+    entity.recent[row] = np.float32(recent + (RECENT_RATE + RECENT_RATE_ALONE * alone) * (now - recent))
+    peak = entity.peak[row]
+    peak[0], peak[1] = max(peak[0], np.float32(log_e)), max(peak[1], np.float32(log_x))
+    peak[2], peak[3] = max(peak[2], np.float32(log_g)), max(peak[3], np.float32(log_page))
+    entity.hour_ticks[row] += np.float32(1.0)
+    entity.ticks[row] += 1.0
+    return np.float64(log_page)
+
+
+@inline
+def _end_hour(entity: Entity, counts: Array, unit: Array, mass: Array, row: int, per_day: float) -> None:
+    """Count the peaks of the hour that is over, and hold the entity to its budget of pages."""
+    first: Any = np.int64(row) * HISTOGRAMS
+    peak, ticks = entity.peak[row], np.float64(entity.hour_ticks[row])
+    if ticks > 0.0 and entity.ticks[row] >= SETTLED:
+        over = np.float64(peak[3]) - _threshold(entity, row, per_day)
+        # An hour weighs as many ticks as it has, so that all histograms have one memory.
+        for k in range(4):
+            weight = ticks * tail.UNUSUAL_WEIGHT if k == 3 and over >= 0.0 else ticks
+            tail.add(counts, unit, mass, first + PEAK_E + k, np.float64(peak[k]), weight, ticks)
+        page = 0.0
+        if over >= 0.0:
+            page = CONTROL_FAR if over > FAR else 1.0
+        moved = np.float64(entity.control[row]) + CONTROL_GAIN * (page - CONTROL_FREE * hour_rate(entity, row, per_day))
+        entity.control[row] = np.float32(min(max(moved, 0.0), CONTROL_MOST))
+    peak[:] = np.float32(NO_PEAK)
+    entity.hour_ticks[row] = np.float32(0.0)
+
+
+@inline
+def _threshold(entity: Entity, row: int, per_day: float) -> float:
+    """ln of the page evidence that a normal entity passes `per_day` times a day, with the entity's own correction."""
     start, beta = np.float64(entity.high[row, URGENT]), np.float64(entity.beta[row, URGENT])
-    threshold = start + beta * np.log(max(tail.TAIL_SHARE / rate, 1.0))
-    return np.float64(np.exp(log_page - threshold - np.float64(entity.control[row]) - np.float64(entity.gate[row])))
+    beyond = np.log(max(PAGE_SHARE / hour_rate(entity, row, per_day), 1.0))
+    return np.float64(start + beta * beyond + np.float64(entity.control[row]))
+
+
+@inline
+def page(entity: Entity, row: int, log_page: float, severity: float, per_day: float) -> float:
+    """Urgency of starting a page, 1 at the threshold that a normal entity passes `per_day` times a day."""
+    rarity = np.log(10.0) * min(severity - RARE, 0.0) + LIFT * max(severity - RARE, 0.0)
+    return np.float64(np.exp(log_page + rarity - _threshold(entity, row, per_day) - np.float64(entity.gate[row])))
+
+
+@inline
+def hour_rate(entity: Entity, row: int, per_day: float) -> float:
+    """Share of hours, or of ticks where they come less often, that may have a page."""
+    return per_day * max(np.float64(entity.step_ms[row]) / HOUR_MS, 1.0) / HOURS
 
 
 @inline
 def tick_rate(entity: Entity, row: int, per_day: float) -> float:
-    """Share of ticks that may pass the threshold."""
+    """Share of ticks that may pass a threshold."""
     step_ms = np.float64(entity.step_ms[row])
     ticks_a_day = 86_400_000.0 / step_ms if step_ms > 0.0 else 1440.0
-    return min(per_day / ticks_a_day / EPISODE_TICKS, tail.TAIL_SHARE)
-
-
-@inline
-def account(entity: Entity, row: int, pages: float, per_day: float) -> None:
-    """Online control of the page rate (Gibbs & Candes 2021): a page raises the threshold, quiet ticks lower it.
-
-    pages: 0, or the weight of a page that starts now. One far beyond the threshold is likely to be right and weighs
-    little, so that a bad week does not deafen the engine.
-    """
-    rate = EPISODE_TICKS * tick_rate(entity, row, per_day)
-    moved = np.float64(entity.control[row]) + CONTROL_GAIN * (pages - rate)
-    entity.control[row] = np.float32(min(max(moved, -0.5), 0.8))
+    return min(per_day / ticks_a_day, 0.02)
 
 
 def distil(entity: Entity, row: int) -> Array:
-    """float64 (8, 96): the entity's own share of its histograms, each of sum 1; what the factory gave is taken out."""
+    """float64 (12, 96): the entity's own share of its histograms, each of sum 1; what the factory gave is taken out."""
     counts, given = entity.counts[row].astype(np.float64), factory().astype(np.float64)
     return np.stack([tail.distil(own, start) for own, start in zip(counts, given, strict=True)])
 
 
 def seed(entity: Entity, row: int, *, shares: Array, rows: float) -> None:
-    """Start a fresh entity's histograms from a source's, as if `rows` ticks had been counted. shares: (8, 96)."""
-    for k in range(HISTOGRAMS):
-        entity.counts[row, k] = tail.merge(shares[k], rows)
-        entity.mass[row, k], entity.unit[row, k] = rows, 1.0
+    """Start a fresh entity's histograms from a source's, as if `rows` ticks had been counted. shares: (12, 96).
+
+    That of the page evidence weighs as much more as it does in the factory.
+    """
+    for k, own in enumerate(FACTORY):
+        weight = rows * own[-1] / FACTORY_ROWS
+        entity.counts[row, k] = tail.merge(shares[k], weight)
+        entity.mass[row, k], entity.unit[row, k] = weight, 1.0

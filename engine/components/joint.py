@@ -29,6 +29,7 @@ from engine.components.block import (
     SIGMA_G,
     SIGMA_X,
     SMOOTH,
+    SPREAD,
     Block,
     Z,
     lags,
@@ -42,8 +43,10 @@ SMOOTHING = 0.3
 #: Ridge of the solves in ticks, and the variance added before a Mahalanobis inverse (directions below it are noise).
 RIDGE, NUGGET = 10.0, 0.05
 #: Young residuals are over-sure: scores grow to full size over this many ticks.
-DAMP = 200.0
-FIRST_SOLVE, SOLVE_GROWTH, SOLVE_MOST = 32.0, 1.5, 256.0
+DAMP = 80.0
+#: Ticks between solves: a 64th of the age, within bounds. After a change of regime the forecast is as wrong as the last
+#: solve is old, and all that while it looks like evidence.
+SOLVE_SHARE, SOLVE_LEAST, SOLVE_MOST = 1.0 / 64.0, 32.0, 256.0
 #: A metric whose forecast never errs is a constant; it may not dilute the mean over metrics.
 CONSTANT = 1e-3
 # Sums over an entity's metrics, filled block by block.
@@ -97,8 +100,28 @@ def step(block: Block, pool: Array, b: int, work: Array, scratch: Array, sums: A
     block.ticks[b] = min(ticks + 1.0, 1e9)
     if block.ticks[b] >= block.solve_at[b]:
         solve(block, pool, b, scratch)
-        # Dense while young (the model changes fast), then every 256 ticks (a fifth of a percent of the memory).
-        block.solve_at[b] += max(1.0, min(np.floor(block.ticks[b] * (SOLVE_GROWTH - 1.0)), SOLVE_MOST))
+        block.solve_at[b] += _pause(v[SEEN, :d], block.ticks[b])
+
+
+@kernel
+def _pause(seen: Array, ticks: float) -> float:
+    """Ticks to the next solve. seen (d,): samples of each metric.
+
+    One that has joined a grown block is not to be solved for from a handful of samples, over and over.
+    """
+    youngest = ticks
+    for j in range(len(seen)):
+        youngest = min(youngest, np.float64(seen[j]))
+    if youngest < SOLVE_MOST and youngest < 0.5 * ticks:
+        return SOLVE_MOST
+    return np.float64(min(max(np.floor(ticks * SOLVE_SHARE), SOLVE_LEAST), SOLVE_MOST))
+
+
+def not_before(solve_at: float, ticks: float) -> float:
+    """When to solve next if a metric joins now: a multiple of SOLVE_MOST, so that many joining ones put nothing off."""
+    if ticks < 4.0 * SOLVE_MOST:
+        return solve_at
+    return float(max(solve_at, (np.floor(ticks / SOLVE_MOST) + 1.0) * SOLVE_MOST))
 
 
 @summing
@@ -127,11 +150,11 @@ def _metric(v: Array, j: int, e: Array, x: Array, y: Array, damp: float, rate: f
     y[j] = np.float32(0.0)
     if v[HERE, j] == 0.0:
         return
-    news = np.float64(v[NOVELTY, j])
-    r_e, s_e = _scaled(np.float64(e[j]), news, np.float64(v[SIGMA_E, j]), rate)
-    r_x, s_x = _scaled(np.float64(x[j]), news, np.float64(v[SIGMA_X, j]), rate)
+    news, spread = np.float64(v[NOVELTY, j]), np.float64(v[SPREAD, j])
+    r_e, s_e = _scaled(np.float64(e[j]), news, np.float64(v[SIGMA_E, j]), spread, rate)
+    r_x, s_x = _scaled(np.float64(x[j]), news, np.float64(v[SIGMA_X, j]), spread, rate)
     smooth = np.float64(v[SMOOTH, j]) + SMOOTHING * (np.float64(e[j]) + news - np.float64(v[SMOOTH, j]))
-    r_g, s_g = _scaled(smooth, 0.0, np.float64(v[SIGMA_G, j]), rate)
+    r_g, s_g = _scaled(smooth, 0.0, np.float64(v[SIGMA_G, j]), 1.0, rate)
     signed = np.float64(e[j]) / (np.float64(v[SIGMA_E, j]) + FLOOR)
     y[j] = np.float32(min(max(signed, -SIGNED_MOST), SIGNED_MOST))
     r_s = np.float64(v[SEASONAL, j])
@@ -148,9 +171,9 @@ def _metric(v: Array, j: int, e: Array, x: Array, y: Array, damp: float, rate: f
 
 
 @kernel
-def _scaled(value: float, news: float, sigma: float, rate: float) -> tuple[float, float]:
-    """(|value + news| in typical sizes, at most 50; the typical size after learning the value)."""
-    ratio = min(abs(value + news) / (sigma + FLOOR), MOST)
+def _scaled(value: float, news: float, sigma: float, spread: float, rate: float) -> tuple[float, float]:
+    """(|value + news| in typical sizes of this hour, at most 50; the typical size after learning the value)."""
+    ratio = min(abs(value + news) / (sigma * spread + FLOOR), MOST)
     bounded = min(abs(value), WINSOR * (sigma + FLOOR))
     return ratio, np.sqrt(sigma * sigma + rate * (bounded * bounded - sigma * sigma))
 

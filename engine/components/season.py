@@ -1,9 +1,10 @@
 """Season: the shape of a day, on standardised values, and a level that follows slow change.
 
-Owns a 96-slot profile of the time of day and the residual s = z - level - profile. The step of the data is found,
-not configured: it sets how much one sample may move its slot, so that ten-second data does not forget yesterday
-within one slot. Missing slots and irregular steps need no special case, because a slot is chosen by the clock of the
-sample.
+Owns a 96-slot profile of the time of day and the residual s = z - level - profile; and by the hour of the day how
+large that residual usually is, for a lone series has no other to tell it that nights are quiet. The step of the data
+is found, not configured: it sets how much one sample may move its slot, so that ten-second data does not forget
+yesterday within one slot. Missing slots and irregular steps need no special case, because a slot is chosen by the
+clock of the sample.
 
 Not obvious: the profile learns within its slot too; on minute data it follows the last quarter of an hour as much as
 the same time yesterday. That was measured to be better than a slower profile, for scoring. A seed brings a shape.
@@ -27,13 +28,19 @@ SLOT_SAMPLES = 15.0
 #: Rates are at their floors long before; float32 counts exactly to 16 million.
 MOST_COUNT, TURN = 1_048_576.0, 16.0
 SIGMA_RATE, SIGMA_WINSOR, SIGMA_FLOOR, MOST = 1e-4, 30.0, 0.02, 50.0
+#: The spread of an hour: its share in what a lone series is measured by, samples at which half of that is trusted.
+HOURS, SLOTS_AN_HOUR = 24, 4
+SPREAD_SHARE, SPREAD_YOUNG = 0.7, 300.0
+SPREAD_RATE, SPREAD_FIRST, SPREAD_MOST = 0.005, 0.25, 900.0
 
 
 class Season(NamedTuple):
-    """profile in sd, bucket-major; visits: learned samples of a slot, up to 255; sigma: rms of the residual, in sd."""
+    """profile in sd, bucket-major; visits: learned samples of a slot, up to 255; sigma: rms of the residual, in sd;
+    spread: variance of the residual in an hour of the day over sigma squared, bucket-major."""
 
     profile: Array
     visits: Array
+    spread: Array
     level: Array
     sigma: Array
     count: Array  # type: ignore[assignment]  # nobody counts the fields of columns
@@ -42,6 +49,7 @@ class Season(NamedTuple):
 COLUMNS = {
     "profile": Column(np.float32, before=(SLOTS,)),
     "visits": Column(np.uint8, before=(SLOTS,)),
+    "spread": Column(np.float32, 1.0, before=(HOURS,)),
     "level": Column(np.float32),
     "sigma": Column(np.float32, 1.0),
     "count": Column(np.float32),
@@ -61,9 +69,20 @@ def expected(season: Season, row: int, slot: int) -> float:
 
 
 @inline
-def relative(season: Season, row: int, residual: float) -> float:
+def spread_at(season: Season, row: int, slot: int, alone: float) -> float:
+    """Typical size of a residual at this hour over that of the whole day; 1 for one of many series.
+
+    alone: one over the number of series of the entity. The others tell a quiet hour from a loud one better.
+    """
+    count = np.float64(season.count[row])
+    share = SPREAD_SHARE * alone * count / (count + SPREAD_YOUNG)
+    return np.float64(np.sqrt(1.0 + share * (np.float64(season.spread[slot // SLOTS_AN_HOUR, row]) - 1.0)))
+
+
+@inline
+def relative(season: Season, row: int, residual: float, spread: float) -> float:
     """|residual| in its own typical size, at most 50."""
-    return min(abs(residual) / (np.float64(season.sigma[row]) + SIGMA_FLOOR), MOST)
+    return min(abs(residual) / (np.float64(season.sigma[row]) * spread + SIGMA_FLOOR), MOST)
 
 
 @inline
@@ -75,15 +94,19 @@ def learn(season: Season, row: int, slot: int, residual: float, step_ms: float, 
     """
     count = np.float64(season.count[row])
     rate = max(LEVEL_RATE, 1.0 / (count + 1.0))
+    sigma = np.float64(season.sigma[row])
+    per_slot = SLOT_MS / step_ms if step_ms > 0.0 else SLOT_SAMPLES
+    dense, visits = min(1.0, SLOT_SAMPLES / per_slot), np.float64(season.visits[slot, row])
+    hour = slot // SLOTS_AN_HOUR
+    size = min((residual * residual + 1e-8) / (sigma * sigma + 1e-8), SPREAD_MOST)
+    moved = max(SPREAD_RATE * dense, SPREAD_FIRST / (visits + 2.0)) * (size - np.float64(season.spread[hour, row]))
+    season.spread[hour, row] += np.float32(moved)
     if not is_held:
         season.level[row] += np.float32(rate * residual)
-        visits = np.float64(season.visits[slot, row])
-        per_slot = SLOT_MS / step_ms if step_ms > 0.0 else SLOT_SAMPLES
-        slow = PROFILE_RATE * min(1.0, SLOT_SAMPLES / per_slot)
-        season.profile[slot, row] += np.float32(max(slow, 1.0 / (visits + 1.0)) * residual * (1.0 - rate))
+        slow = max(PROFILE_RATE * dense, 1.0 / (visits + 1.0))
+        season.profile[slot, row] += np.float32(slow * residual * (1.0 - rate))
         if season.visits[slot, row] < 255:
             season.visits[slot, row] += 1
-    sigma = np.float64(season.sigma[row])
     bounded = min(abs(residual), SIGMA_WINSOR * (sigma + SIGMA_FLOOR))
     weight = max(SIGMA_RATE, 1.0 / (count + 2.0))
     season.sigma[row] = np.float32(np.sqrt(sigma * sigma + weight * (bounded * bounded - sigma * sigma)))

@@ -13,17 +13,20 @@ from __future__ import annotations
 import numpy as np
 
 from engine.columns import Array
-from engine.kernel import kernel
+from engine.kernel import inline, kernel
 
 BINS = 96
 LOW, WIDTH = -5.0, 0.1
-#: The tail is fitted above this quantile: enough mass to fit, far enough out to be a tail.
-TAIL_SHARE = 0.02
+#: The tail begins above this quantile: enough mass to be known, far enough out to be a tail.
+TAIL_SHARE = 0.005
 RATE = 2e-5
 MOST = 12.0
 #: Slopes of the tail, in ln(evidence): thinner than .05 is a constant, fatter than 2 is no tail at all.
 THINNEST, FATTEST = 0.05, 2.0
 SLOPE = 0.8
+#: What is rarer than one in 300 is hardly normal, and counts this much in what normal is; else one long incident would
+#: teach that the next one is nothing special.
+UNUSUAL, UNUSUAL_WEIGHT = 2.5, 0.2
 
 
 @kernel
@@ -34,12 +37,15 @@ def bin_of(log_evidence: float) -> int:
 
 
 @kernel
-def add(counts: Array, unit: Array, mass: Array, index: int, log_evidence: float) -> None:
-    """Count one entry. counts: float32 (n, BINS); unit: float32 (n,), its weight now; mass: float32 (n,), the sum."""
+def add(counts: Array, unit: Array, mass: Array, index: int, log_evidence: float, weight: float, ticks: float) -> None:
+    """Count one entry of so much weight, after so many ticks (each lets the older entries fade by RATE).
+
+    counts: float32 (n, BINS); unit: float32 (n,), the weight of 1 now; mass: float32 (n,), the sum.
+    """
     one: float = np.float64(unit[index])
-    counts[index, bin_of(log_evidence)] += np.float32(one)
-    mass[index] += np.float32(one)
-    one = one * (1.0 + RATE)
+    counts[index, bin_of(log_evidence)] += np.float32(one * weight)
+    mass[index] += np.float32(one * weight)
+    one = one * (1.0 + RATE * ticks)
     if one > 1e3:
         row, total = counts[index], 0.0
         for k in range(BINS):
@@ -77,6 +83,18 @@ def read(counts: Array, mass: Array, index: int, top: float) -> tuple[float, flo
         above += np.float64(row[k])
     beta = SLOPE * (rare - upper) / np.log(4.0)
     return _place(row, k, above, 0.5 * total), upper, rare, high, min(max(beta, THINNEST), FATTEST)
+
+
+@inline
+def slope(rare: float, high: float) -> float:
+    """Mean excess of the tail beyond TAIL_SHARE, from the quantiles at .05 and at TAIL_SHARE."""
+    return np.float64(min(max((high - rare) / np.log(0.05 / TAIL_SHARE), THINNEST), FATTEST))
+
+
+@inline
+def weight_of(severity_now: float) -> float:
+    """How much an entry of this severity counts in what is normal."""
+    return UNUSUAL_WEIGHT if severity_now >= UNUSUAL else 1.0
 
 
 @kernel

@@ -122,7 +122,7 @@ def test_containers_that_come_and_go_do_not_make_a_host_deaf() -> None:
     fired = of(records.records, "alerts", "firing")
     near = [one for one in fired if 5900 <= minute(one) <= 5902]
     assert len(near) == 1
-    assert near[0]["confidence"] > 0.9
+    assert near[0]["confidence"] > 0.85
 
 
 def test_slow_metrics_beside_fast_ones_are_no_gap_in_the_data() -> None:

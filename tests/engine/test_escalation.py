@@ -16,11 +16,11 @@ from engine.verdict import ESCALATE
 from tests.engine.components.feed import MINUTE_MS, assert_plain_json, entity_run, log_of, of, without
 from tests.engine.logs import CONFIG, START_MS, admit, cold, cut
 
-WOBBLE, LONG = 1800, 20
+WOBBLE, LONG = 1800, 40
 
 
 def wobble(seed: int = 0, ticks: int = 2400, metrics: int = 1) -> np.ndarray:
-    """Values (ticks, metrics) of sd 1; the first rises by six and falls again within twenty minutes."""
+    """Values (ticks, metrics) of sd 1; the first rises by six and falls again within forty minutes."""
     rng = np.random.default_rng(seed)
     values = rng.normal(size=(ticks, metrics)) + rng.normal(size=(ticks, 1)) + 10.0 * np.arange(metrics)
     values[WOBBLE : WOBBLE + LONG, 0] += 6.0 * np.sin(np.arange(LONG) * np.pi / LONG)

@@ -52,8 +52,9 @@ def test_one_sample_moves_the_mean_by_a_bounded_step(spike: float) -> None:
     columns = fed(values)
     mean, sd = float(columns.mean[0]), scale(columns, 0)
     learn(columns, 0, spike, sd)
-    assert abs(columns.mean[0] - mean) <= level.WINSOR * sd / 1000.0
-    assert scale(columns, 0) < 3.0 * sd
+    assert abs(columns.mean[0] - mean) <= level.WINSOR * sd / np.sqrt(1000.0)
+    # It adds four variances at most.
+    assert scale(columns, 0) <= np.sqrt(5.0) * sd
     # The size of the spike beyond the bound does not matter.
     other = fed(values)
     learn(other, 0, np.sign(spike) * 1e6, sd)

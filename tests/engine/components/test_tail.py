@@ -14,7 +14,7 @@ def counted(logs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(counts, unit, mass) of one histogram."""
     counts, unit, mass = np.zeros((1, tail.BINS), np.float32), np.ones(1, np.float32), np.zeros(1, np.float32)
     for x in logs:
-        tail.add(counts, unit, mass, 0, float(x))
+        tail.add(counts, unit, mass, 0, float(x), 1.0, 1.0)
     return counts, unit, mass
 
 
