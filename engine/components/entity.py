@@ -53,16 +53,18 @@ RECENT_RATE, RECENT_RATE_ALONE, PAGE_OFFSET = 0.01, 0.04, 0.3
 SEVERITY_MOST, PAGE_MOST = 40.0, 7.0
 #: ln(99 % quantile / median) of a normal variate's size. What a lone channel has more than that is its own heavy tail.
 NORMAL_TAIL = 1.34
-#: Ticks before an entity may page at all: two solves of the joint model; and before its hours are counted.
+#: Ticks before an entity may page at all: the first solve of the joint model and half of the next; and before its hours
+#: are counted.
 SILENT, SETTLED = 48.0, 100.0
-HOUR_MS, HOURS = 3_600_000, 24.0
+HOUR_MS, HOURS, HOUR_TICKS = 3_600_000, 24.0, 60.0
 #: A page says that something is sudden and rare: what is no rarer than one in a hundred is worth as much less, and what
 #: is rarer a little more, by LIFT in ln for each power of ten.
 RARE, LIFT = 2.0, 0.15
 #: The threshold of `page` starts from this share of hours.
 PAGE_SHARE = 0.05
-#: An entity that pages more than CONTROL_FREE times as often as it may becomes harder to page for, by CONTROL_GAIN in
-#: ln a page up to CONTROL_MOST. Less than that may be the truth, and one far beyond the threshold counts CONTROL_FAR.
+#: An entity whose hours pass the threshold, rare or not, more than CONTROL_FREE times as often as it may page becomes
+#: harder to page for, by CONTROL_GAIN in ln an hour up to CONTROL_MOST. Less than that may be the truth, and one far
+#: beyond the threshold counts CONTROL_FAR.
 CONTROL_FREE, CONTROL_GAIN, CONTROL_MOST, CONTROL_FAR = 10.0, 0.05, 0.8, 0.3
 #: In ln: beyond the threshold by so much is far.
 FAR = 0.7
@@ -197,7 +199,7 @@ def refresh(entity: Entity, counts: Array, mass: Array, row: int) -> None:
         elif k == URGENT:
             high = rare
         elif k > PRESENT:
-            # Of hourly peaks the fifth largest, every few hours.
+            # What the peak of every fifth hour exceeds.
             high = upper
         entity.middle[row, k], entity.high[row, k] = np.float32(middle), np.float32(high)
         entity.beta[row, k] = np.float32(beta)
@@ -287,14 +289,16 @@ def _end_hour(entity: Entity, counts: Array, unit: Array, mass: Array, row: int,
     peak, ticks = entity.peak[row], np.float64(entity.hour_ticks[row])
     if ticks > 0.0 and entity.ticks[row] >= SETTLED:
         over = np.float64(peak[3]) - _threshold(entity, row, per_day)
-        # An hour weighs as many ticks as it has, so that all histograms have one memory.
+        # An hour weighs as many ticks as it has, so that all histograms have one memory, but at most one of minutes.
+        ticks = np.float64(min(ticks, HOUR_TICKS))
         for k in range(4):
             weight = ticks * tail.UNUSUAL_WEIGHT if k == 3 and over >= 0.0 else ticks
             tail.add(counts, unit, mass, first + PEAK_E + k, np.float64(peak[k]), weight, ticks)
         page = 0.0
         if over >= 0.0:
             page = CONTROL_FAR if over > FAR else 1.0
-        moved = np.float64(entity.control[row]) + CONTROL_GAIN * (page - CONTROL_FREE * hour_rate(entity, row, per_day))
+        free = min(CONTROL_FREE * hour_rate(entity, row, per_day), 0.5 * CONTROL_FAR)
+        moved = np.float64(entity.control[row]) + CONTROL_GAIN * (page - free)
         entity.control[row] = np.float32(min(max(moved, 0.0), CONTROL_MOST))
     peak[:] = np.float32(NO_PEAK)
     entity.hour_ticks[row] = np.float32(0.0)
@@ -338,9 +342,10 @@ def distil(entity: Entity, row: int) -> Array:
 def seed(entity: Entity, row: int, *, shares: Array, rows: float) -> None:
     """Start a fresh entity's histograms from a source's, as if `rows` ticks had been counted. shares: (12, 96).
 
-    That of the page evidence weighs as much more as it does in the factory.
+    That of the page evidence is not lent: it is nearly the same for all, and a source's few hours know it worse than
+    the factory does. Hourly peaks weigh no more than the factory's.
     """
-    for k, own in enumerate(FACTORY):
-        weight = rows * own[-1] / FACTORY_ROWS
+    for k in range(URGENT):
+        weight = min(rows, PEAK_ROWS) if k > PRESENT else rows
         entity.counts[row, k] = tail.merge(shares[k], weight)
         entity.mass[row, k], entity.unit[row, k] = weight, 1.0

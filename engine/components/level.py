@@ -9,7 +9,7 @@ variance is therefore shrunk towards `ratio` times the squared step from sample 
 minutes; the ratio is what a seed brings, since it has neither a unit nor a level. (2) z is clipped at 6 for learning,
 but a distance beyond 6 is *news* on a series that never went there, and none on one that bursts daily: `novelty`
 gives the extra distance that counts for scoring only. (3) The mean is not gated, but each step is bounded: one
-sample moves the mean by a share of sd that falls with age, and makes the variance five times as large at most.
+sample moves the mean by a share of sd that falls with age, and adds four times the squared scale at most.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ MOST_COUNT = 50_000.0
 #: Weight, in samples, of the prior variance, and its factory ratio: sd is about 3 typical steps.
 PRIOR_ROWS, PRIOR_RATIO = 600.0, 9.0
 CLIP, FAR = 6.0, 50.0
-#: A step of so many sd over the root of the rate: one sample adds four variances at most, whatever the age. A bound
-#: that does not grow with age keeps a bursty series' scale too small for ever, and each burst looks new.
-WINSOR = 2.0
+#: A step is bounded by so many sd over the root of the rate: one sample adds four squared scales at most, at any age.
+#: For a series that is not known to burst it is 50 sd at most, or ten bad samples would blind it for weeks; for one
+#: that is, a bound that does not grow with age would keep the scale too small, and each burst would look new.
+WINSOR, CALM_WINSOR = 2.0, 50.0
 #: Samples after which a step can be bounded by experience, and what is nonsense before.
 YOUNG, NONSENSE = 8.0, 1e6
 #: A metric outside +-6 more often than this is bursty; its bursts are no news.
@@ -106,8 +107,10 @@ def learn(level: Level, row: int, value: float, sd: float) -> None:
     off, step = value - level.mean[row], value - level.last[row]
     is_far = 1.0 if abs(off) > CLIP * sd else 0.0
     if count >= YOUNG:
-        most = WINSOR * sd / np.sqrt(rate)
-        off = min(max(off, -most), most)
+        most = WINSOR / np.sqrt(rate)
+        if np.float64(level.far[row]) < RARE:
+            most = min(most, CALM_WINSOR)
+        off = min(max(off, -most * sd), most * sd)
         # 10 typical steps: one jump may not make all later distances look small. The floor lets a flat series wake up.
         bound = 10.0 * np.sqrt(level.step[row]) + 0.1 * sd
         step = min(max(step, -bound), bound)

@@ -31,7 +31,9 @@ SIGMA_RATE, SIGMA_WINSOR, SIGMA_FLOOR, MOST = 1e-4, 30.0, 0.02, 50.0
 #: The spread of an hour: its share in what a lone series is measured by, samples at which half of that is trusted.
 HOURS, SLOTS_AN_HOUR = 24, 4
 SPREAD_SHARE, SPREAD_YOUNG = 0.7, 300.0
-SPREAD_RATE, SPREAD_FIRST, SPREAD_MOST = 0.005, 0.25, 900.0
+SPREAD_RATE, SPREAD_FIRST = 0.005, 0.25
+#: A squared residual counts up to so many of its usual ones, so that an incident is no habit of its hour.
+SPREAD_MOST = 9.0
 
 
 class Season(NamedTuple):
@@ -97,11 +99,12 @@ def learn(season: Season, row: int, slot: int, residual: float, step_ms: float, 
     sigma = np.float64(season.sigma[row])
     per_slot = SLOT_MS / step_ms if step_ms > 0.0 else SLOT_SAMPLES
     dense, visits = min(1.0, SLOT_SAMPLES / per_slot), np.float64(season.visits[slot, row])
-    hour = slot // SLOTS_AN_HOUR
-    size = min((residual * residual + 1e-8) / (sigma * sigma + 1e-8), SPREAD_MOST)
-    moved = max(SPREAD_RATE * dense, SPREAD_FIRST / (visits + 2.0)) * (size - np.float64(season.spread[hour, row]))
-    season.spread[hour, row] += np.float32(moved)
     if not is_held:
+        hour = slot // SLOTS_AN_HOUR
+        usual = np.float64(season.spread[hour, row])
+        size = min((residual * residual + 1e-8) / (sigma * sigma + 1e-8), SPREAD_MOST * max(usual, 1.0))
+        young = SPREAD_FIRST / (visits + 2.0) if visits < 255.0 else 0.0
+        season.spread[hour, row] += np.float32(max(SPREAD_RATE * dense, young) * (size - usual))
         season.level[row] += np.float32(rate * residual)
         slow = max(PROFILE_RATE * dense, 1.0 / (visits + 1.0))
         season.profile[slot, row] += np.float32(slow * residual * (1.0 - rate))

@@ -48,7 +48,7 @@ def test_distil_and_seed_hand_on_the_distributions() -> None:
     shares = entity.distil(own, 0)
     np.testing.assert_allclose(shares.sum(axis=1), 1.0, rtol=1e-6)
     entity.seed(own, 1, shares=shares, rows=500.0)
-    wanted = [0.5 * row[-1] * 1000.0 / entity.FACTORY_ROWS for row in entity.FACTORY]
+    wanted = [500.0 if k <= entity.PRESENT else row[-1] for k, row in enumerate(entity.FACTORY)]
     np.testing.assert_allclose(own.counts[1].sum(axis=1), wanted, rtol=1e-4)
     np.testing.assert_allclose(own.mass[1], wanted)
     for k in range(entity.HISTOGRAMS):

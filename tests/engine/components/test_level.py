@@ -124,3 +124,12 @@ def test_compiled_moments_are_those_of_the_plain_twin() -> None:
 
 def level_of(shard: Shard) -> level.Level:
     return shard.roster.rows.level
+
+
+def test_ten_extreme_samples_do_not_blind_a_calm_series() -> None:
+    """A sentinel value that comes for ten minutes: each is bounded by 50 sd of a series that does not burst."""
+    columns = fed(np.random.default_rng(3).normal(size=20_000))
+    sd = scale(columns, 0)
+    for _ in range(10):
+        learn(columns, 0, 1e9, scale(columns, 0))
+    assert scale(columns, 0) < 2.0 * sd
