@@ -17,7 +17,7 @@ from benchmarks import quality_measures as measures
 from benchmarks import quality_nab as nab
 from benchmarks.quality_measures import Pages
 from benchmarks.quality_methods import COLD, Answer, alarm_level, answer, timed
-from benchmarks.quality_sets import NAB, entity
+from benchmarks.quality_sets import NAB, Entity, entity
 from benchmarks.series_data import Array
 
 #: How far the baselines of a prefix may be off: sums over other lengths are rounded otherwise. Graft has no such leave.
@@ -62,8 +62,12 @@ def run(job: Job) -> Ran:
 def read(job: Job) -> Answer:
     """The answer that `run` wrote; what is no number scores as nothing."""
     with np.load(job.file, allow_pickle=False) as file:
-        columns = [file[name].astype(np.float64) for name in Answer._fields]
-    return Answer(*(np.nan_to_num(column, nan=0.0, posinf=1e9, neginf=0.0) for column in columns))
+        return numbers(Answer(*(file[name].astype(np.float64) for name in Answer._fields)))
+
+
+def numbers(found: Answer) -> Answer:
+    """What is no number as nothing."""
+    return Answer(*(np.nan_to_num(column, nan=0.0, posinf=1e9, neginf=0.0) for column in found))
 
 
 def prefix_difference(job: Job) -> float:
@@ -101,28 +105,33 @@ class Scored(NamedTuple):
 
 
 def score(jobs: list[Job]) -> Scored:
-    """Score one method on the entities of one set. The only place where labels meet answers."""
+    """Score one method on the entities of one set, from the files that `run` wrote."""
+    entities = [entity(job.data, job.set_name, job.name) for job in jobs]
+    return score_answers(jobs[0].method, [(one, read(job)) for one, job in zip(entities, jobs, strict=True)])
+
+
+def score_answers(method: str, answers: list[tuple[Entity, Answer]]) -> Scored:
+    """Score one method on some entities. The only place where labels meet answers."""
     single: list[tuple[float, float, float]] = []
     rows: list[tuple[Array, int]] = []
     curves: tuple[list[Array], list[Array]] = ([], [])
-    for job in jobs:
-        one, found = entity(job.data, job.set_name, job.name), read(job)
+    for one, found in answers:
         stream, begin = one.stream, one.scored_from
         label, severity = one.label[begin:], found.severity[begin:]
         window = measures.buffer_rows(stream.values[begin:, 0])
-        alarms = severity >= alarm_level(job.method, found.severity, stream.history)
+        alarms = severity >= alarm_level(method, found.severity, stream.history)
         single.append((
             measures.vus_pr(label, severity, window),
             measures.average_precision(label, severity),
             measures.rate_ratio(alarms, label),
         ))  # fmt: skip
         rows.append((label, stream.rows_a_day))
-        known = 0 if job.method == COLD else stream.history
+        known = 0 if method == COLD else stream.history
         curves[0].append(measures.comparable(found.page, known)[begin:])
         curves[1].append(found.page[begin:])
     curve, plain = (_paged(rows, pages, measures.common_thresholds(pages)) for pages in curves)
     at_one = _paged(rows, curves[1], np.ones(1))
-    return Scored([job.name for job in jobs], *np.array(single).T, curve, plain, at_one)
+    return Scored([one.name for one, _ in answers], *np.array(single).T, curve, plain, at_one)
 
 
 def _paged(rows: list[tuple[Array, int]], pages: list[Array], thresholds: Array) -> Pages:
