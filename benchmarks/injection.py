@@ -110,17 +110,20 @@ def show_junk(told: dict[str, Any]) -> None:
 
 
 def show_shapes(told: dict[str, Any]) -> None:
-    """Pages a day, share of events that page, largest page, by method."""
-    print("\nShapes: pages a day | share of events that page; `!`: the event should page. Largest page of graft.")
+    """One line a shape; alone and of eight, by method."""
+    print("\nShapes: pages a day, share of events that page, share that severity marks; and the largest page of graft.")
+    print("`!`: the event should page; the others should not.")
     heads = [f"{place} {method}" for place in ("alone", "of eight") for method in shapes.METHODS]
-    print(f"{'':<26}" + "".join(f"{head:>21}" for head in heads))
+    print(f"{'':<26}" + "".join(f"{head:>22}" for head in heads))
     for name, one in told.items():
         cells = []
         for place in ("alone", "of eight"):
             for method, found in one[place].items():
-                more = f" {found['largest']:.1f}" if method == GRAFT else ""
-                cells.append(f"{found['pages_day']:.2f} | {found['event_pages']:.2f}{more}")
-        print(f"{name + ' !' * one['wanted']:<26}" + "".join(f"{cell:>21}" for cell in cells))
+                more = f" ({found['largest']:.1f})" if method == GRAFT else ""
+                cells.append(
+                    " ".join(f"{found[key]:.2f}" for key in ("pages_day", "event_pages", "event_marked")) + more
+                )
+        print(f"{name + ' !' * one['wanted']:<26}" + "".join(f"{cell:>22}" for cell in cells))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.quality_measures import pages_at
-from benchmarks.quality_methods import GRAFT, answer
+from benchmarks.quality_methods import GRAFT, alarm_level, answer
 from benchmarks.quality_sets import Stream
 from benchmarks.series_data import Array
 
@@ -139,18 +139,26 @@ def stream_of(shape: Shape, *, alone: bool, seed: int) -> Stream:
 
 
 def judge(shape: Shape, *, alone: bool, seeds: int) -> dict[str, dict[str, float]]:
-    """Method -> pages a day outside of the event, share of events that page, largest page within."""
+    """Method -> pages a day outside of the event, share of events that page and that severity marks, largest page."""
     told = {}
     for method in METHODS:
-        false, found, days, largest = 0.0, 0.0, 0.0, 0.0
+        false, found, marked, days, largest = 0.0, 0.0, 0.0, 0.0, 0.0
         for seed in range(seeds):
             stream = stream_of(shape, alone=alone, seed=seed)
-            page = np.nan_to_num(answer(method, stream).page)[stream.history :]
+            said = answer(method, stream)
+            page, severity = (np.nan_to_num(one) for one in (said.page, said.severity))
             label = np.zeros(len(page))
-            begin, end = (row - stream.history for row in shape.event)
+            begin, end = shape.event
             label[begin:end] = 1.0
-            pages = pages_at(label, page, np.ones(1), silence=HOUR, rows_a_day=DAY)
+            judged = slice(stream.history, None)
+            pages = pages_at(label[judged], page[judged], np.ones(1), silence=HOUR, rows_a_day=DAY)
             false, found = false + float(pages.false[0, 0]), found + float(pages.found[0, 0])
+            marked += float((severity[begin:end] >= alarm_level(method, severity, stream.history)).any())
             days, largest = days + float(pages.days[0]), max(largest, float(page[begin:end].max()))
-        told[method] = {"pages_day": false / days, "event_pages": found / seeds, "largest": largest}
+        told[method] = {
+            "pages_day": false / days,
+            "event_pages": found / seeds,
+            "event_marked": marked / seeds,
+            "largest": largest,
+        }
     return told
