@@ -7,7 +7,7 @@ made-up metrics that hardly move, or move by another rhythm than the day's (inje
 
 Baselines stand beside: metrics ranked by |z| of an exponentially weighted average, at the same ticks; an ensemble that
 is fitted on the history; averages by time of day. All randomness is seeded: two runs print the same, but for rows/s.
-`--fast`: two entities a set and one seed. Everything takes about ten minutes of one core, --fast about two.
+`--fast`: two entities a set and one seed. Everything takes about five minutes of one core, --fast about two.
 """
 
 from __future__ import annotations
