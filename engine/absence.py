@@ -14,7 +14,21 @@ import numpy as np
 from engine import alerts, verdict
 from engine.columns import Array
 from engine.components import presence
-from engine.events import ABSENT, ALERTED, ASKED, GONE, OVERTAKEN, RESOLVED, Events, describe, lapse, name_only, note
+from engine.events import (
+    ABSENT,
+    ALERTED,
+    ASKED,
+    GONE,
+    OVERTAKEN,
+    RESOLVED,
+    Events,
+    describe,
+    lapse,
+    name_again,
+    name_only,
+    note,
+    remember,
+)
 from engine.kernel import inline
 from engine.state import (
     AHEAD,
@@ -118,7 +132,7 @@ def _sweep(clock_ms: int, at: int, rows: Rows, ents: Entities, events: Events, c
             told += 1
             rows.presence.absent[row] = presence.GONE
             ents.open.members[e] -= 1
-            _end_if_gone(row, e, clock_ms, at, rows, ents, events, context)
+            _end_if_gone(e, clock_ms, at, rows, ents, events, context)
     context.clock[FASTEST] = fastest
     if is_any:
         # Entities are judged when all that is silent is known: the first of ten series is not one of many.
@@ -141,9 +155,7 @@ def _live_absence(
     )
     if action != alerts.FIRE and action != alerts.ASK:
         return
-    if action == alerts.ASK:
-        ents.life.asked[e] = row
-    elif is_asked:
+    if action == alerts.FIRE and is_asked:
         lapse(events, e, clock_ms, at, OVERTAKEN, rows, ents, context)
     note(events, context, ALERTED if action == alerts.FIRE else ASKED, e, clock_ms, at)
     k = context.cursor[EVENTS] - 1
@@ -151,6 +163,7 @@ def _live_absence(
     describe(events, k, e, ABSENCE_SEVERITY, 0.9 if decision == verdict.ALERT else 0.5, 1.0, ents, context)
     events.numbers[k, 4] = 1.0
     name_only(events, k, row, rows)
+    remember(events, k, e, ents)
 
 
 @inline
@@ -168,13 +181,11 @@ def _forget(
     rows.presence.seen[row] = np.float32(0.0)
     ents.open.absent[e] -= 1
     ents.open.members[e] -= 1
-    _end_if_gone(row, e, clock_ms, at, rows, ents, events, context)
+    _end_if_gone(e, clock_ms, at, rows, ents, events, context)
 
 
 @inline
-def _end_if_gone(
-    row: int, e: int, clock_ms: int, at: int, rows: Rows, ents: Entities, events: Events, context: Context
-) -> None:
+def _end_if_gone(e: int, clock_ms: int, at: int, rows: Rows, ents: Entities, events: Events, context: Context) -> None:
     """End the alert or question of an entity that has closed no tick for a day."""
     state = ents.life.state[e]
     if state == alerts.IDLE or clock_ms - ents.open.closed_ms[e] <= FORGET_MS:
@@ -189,4 +200,4 @@ def _end_if_gone(
     k = context.cursor[EVENTS] - 1
     describe(events, k, e, 0.0, 0.5, 0.0, ents, context)
     events.numbers[k, 5] = GONE
-    name_only(events, k, row, rows)
+    name_again(events, k, e, rows, ents)

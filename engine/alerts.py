@@ -46,17 +46,21 @@ FIRING_TICKS = 2880
 PENDING_TICKS = 120
 #: Episodes closer than this (event time, or ten ticks if longer) are one incident.
 INCIDENT_GAP_MS, INCIDENT_GAP_TICKS = 900_000, 10
+#: Series that the end of an alert or question is told of, as its beginning was.
+ABOUT = 3
 
 
 class Life(NamedTuple):
-    """state; calm, age, severe in ticks; asked: the row that a question is about, or -1; peak: largest severity;
+    """state; calm, age, severe in ticks; about, share (n, 3): the rows that an alert or question is about, or
+    -1, and their shares in it; peak: largest severity;
     asked_ms, started_ms, incident_ms, ended_ms: event time or -1."""
 
     state: Array
     calm: Array
     age: Array
     severe: Array
-    asked: Array
+    about: Array
+    share: Array
     asked_ms: Array
     started_ms: Array
     incident_ms: Array
@@ -69,7 +73,8 @@ COLUMNS = {
     "calm": Column(np.int32),
     "age": Column(np.int32),
     "severe": Column(np.int32),
-    "asked": Column(np.int32, -1),
+    "about": Column(np.int32, -1, after=(ABOUT,)),
+    "share": Column(np.float32, after=(ABOUT,)),
     "asked_ms": Column(np.int64, -1),
     "started_ms": Column(np.int64, -1),
     "incident_ms": Column(np.int64, -1),

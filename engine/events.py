@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from engine import alerts
 from engine.columns import Array
 from engine.components import entity
 from engine.components.block import SCORE, Block
-from engine.kernel import inline
+from engine.kernel import inline, kernel
 from engine.state import EVENTS, Context, Entities, Rows
 
 ALERTED, RESOLVED, ASKED, LAPSED, DRIFTED, ABSENT, RETURNED, FLAT = range(8)
@@ -93,19 +94,43 @@ def name_only(events: Events, k: int, row: int, rows: Rows) -> None:
     events.values[k, 0, 0] = rows.level.last[row]
 
 
+@kernel
+def remember(events: Events, k: int, e: int, ents: Entities) -> None:
+    """What an alert or a question was about: its end is told of the same series, not of what is largest by then."""
+    for place in range(alerts.ABOUT):
+        ents.life.about[e, place], ents.life.share[e, place] = events.rows[k, place], events.shares[k, place]
+
+
+@kernel
+def name_again(events: Events, k: int, e: int, rows: Rows, ents: Entities) -> None:
+    """The series that the beginning was about, with their shares then and their values now."""
+    for place in range(alerts.ABOUT):
+        row = ents.life.about[e, place]
+        if row >= 0:
+            events.rows[k, place], events.shares[k, place] = row, ents.life.share[e, place]
+            _show(events, k, place, row, rows)
+
+
+@inline
+def _show(events: Events, k: int, place: int, row: int, rows: Rows) -> None:
+    expected, band = rows.shown.expected[row], np.float64(rows.shown.band[row])
+    events.values[k, place, 0], events.values[k, place, 1] = rows.level.last[row], expected
+    events.values[k, place, 2], events.values[k, place, 3] = expected - band, expected + band
+
+
 @inline
 def lapse(events: Events, e: int, ts_ms: int, at: int, end: int, rows: Rows, ents: Entities, context: Context) -> None:
-    """An open question of entity e ends without an answer. Told of what was asked, not of what is largest now."""
+    """An open question of entity e ends without an answer."""
     note(events, context, LAPSED, e, ts_ms, at)
     k = context.cursor[EVENTS] - 1
     describe(events, k, e, 0.0, 0.5, 0.0, ents, context)
     events.numbers[k, 5] = end
-    name_only(events, k, ents.life.asked[e], rows)
+    name_again(events, k, e, rows, ents)
 
 
 @inline
 def contributors(events: Events, k: int, e: int, rows: Rows, ents: Entities, block: Block, pool: Array) -> None:
-    """The series with the largest scores of this tick, largest first; share of the sum over the entity."""
+    """The series with the largest scores, smoothed as severity is, largest first; share of the sum over the entity."""
     total = 0.0
     b = ents.open.first_block[e]
     while b >= 0:
@@ -127,7 +152,4 @@ def contributors(events: Events, k: int, e: int, rows: Rows, ents: Entities, blo
         row = events.rows[k, place]
         events.shares[k, place] = np.float32(np.float64(events.shares[k, place]) / max(total, 1e-9))
         if row >= 0:
-            events.values[k, place, 0] = rows.level.last[row]
-            events.values[k, place, 1] = rows.shown.expected[row]
-            events.values[k, place, 2] = rows.shown.expected[row] - np.float64(rows.shown.band[row])
-            events.values[k, place, 3] = rows.shown.expected[row] + np.float64(rows.shown.band[row])
+            _show(events, k, place, row, rows)

@@ -121,42 +121,47 @@ def _sample(
         events.times[context.cursor[EVENTS] - 1, 0] = last_ms
     is_first = last_ms < 0
     presence.arrived(rows.presence, row, ts_ms, context.clock[CLOCK])
-    z, news, r_season, spread = np.nan, 0.0, 0.0, 1.0
+    z, news, r_season, spread, stray = np.nan, 0.0, 0.0, 1.0, 0.0
     if np.isnan(value):
         marks.outcome[at] = MISSING
     else:
-        z, news, r_season, spread = _value(row, e, ts_ms, value, at, rows, ents, block, pool, marks, events, context)
+        z, news, r_season, spread, stray = _value(
+            row, e, ts_ms, value, at, rows, ents, block, pool, marks, events, context
+        )
     if not is_first:
-        report(rows, ents, block, pool, row, e, ts_ms, z, news, r_season, spread)
+        report(rows, ents, block, pool, row, e, ts_ms, z, news, r_season, spread, stray)
 
 
 @inline
 def _value(
     row: int, e: int, ts_ms: int, wire: float, at: int, rows: Rows, ents: Entities, block: Block, pool: Array,
     marks: Marks, events: Events, context: Context,
-) -> tuple[float, float, float, float]:  # fmt: skip
-    """Score and learn one number of one series; (z, novelty, seasonal score, spread of the hour), z NaN where none."""
+) -> tuple[float, float, float, float, float]:  # fmt: skip
+    """Score and learn one number of one series.
+
+    (z, novelty, seasonal score, spread of the hour, distance from what is usual about this time); z NaN where none.
+    """
     was = rows.recipe.last[row]
     value, is_new_kind = recipe.apply(rows.recipe, row, ts_ms, wire)
     if is_new_kind:
         restart(rows, block, pool, row)
     if np.isnan(value):
         marks.outcome[at] = SCORED_ONLY
-        return np.nan, 0.0, 0.0, 1.0
+        return np.nan, 0.0, 0.0, 1.0, 0.0
     marks.outcome[at] = LEARNED
     count = rows.level.count[row]
     if presence.is_stuck(rows.presence, row, wire == was, count):
         note(events, context, FLAT, row, ts_ms, at)
         events.numbers[context.cursor[EVENTS] - 1, 0] = wire
     sd = level.scale(rows.level, row)
-    z, news, r_season, spread = np.nan, 0.0, 0.0, 1.0
+    z, news, r_season, spread, stray = np.nan, 0.0, 0.0, 1.0, 0.0
     if not np.isnan(sd):
         z, news = level.score(rows.level, row, value, sd)
         slot = season.slot_of(ts_ms, context.offset_ms)
         forecast = season.expected(rows.season, row, slot)
         residual = z - forecast
-        alone = 1.0 / max(np.float64(ents.open.members[e]), 1.0)
-        spread = season.spread_at(rows.season, row, slot, alone)
+        stray = season.stray(rows.season, row, slot, z)
+        spread = season.spread_at(rows.season, row, slot, entity.alone(ents.entity, e))
         r_season = season.relative(rows.season, row, residual + news, spread)
         expected = rows.level.mean[row] + sd * forecast
         band = BAND * sd * (np.float64(rows.season.sigma[row]) * spread + season.SIGMA_FLOOR)
@@ -176,7 +181,7 @@ def _value(
             trial.learn(rows.trial, rows.level, rows.season, row, slot, value, sd, residual, mean, lent)
     else:
         level.learn(rows.level, row, value, sd)
-    return z, news, r_season, spread
+    return z, news, r_season, spread, stray
 
 
 @inline
@@ -214,20 +219,16 @@ def _judge_series(
 ) -> None:  # fmt: skip
     """Severity, page and confidence of one sample from the evidence of its series alone."""
     shown = rows.shown
-    severe = np.float64(shown.severe[row])
     damped = r_season * count / (count + joint.DAMP)
-    severe += (entity.UP if damped > severe else entity.DOWN) * (damped - severe)
+    severe = entity.follow(np.float64(shown.severe[row]), damped, entity.UP, entity.DOWN)
     shown.severe[row] = np.float32(severe)
-    log_severe = np.log(max(severe, 1e-3))
+    log_severe = np.log(max(severe, entity.LEAST))
     if np.float64(rows.season.count[row]) % SERIES_QUANTILE_EVERY == 0.0 or count < 4.0:
-        middle, upper, rare, high, _ = tail.read(shown.counts, shown.mass, row, tail.TAIL_SHARE)
-        shown.middle[row], shown.upper[row], shown.rare[row] = np.float32(middle), np.float32(upper), np.float32(rare)
-        shown.high[row], shown.beta[row] = np.float32(high), np.float32(tail.slope(rare, high))
-    body = (np.float64(shown.middle[row]), np.float64(shown.upper[row]), np.float64(shown.rare[row]))
-    severity = tail.severity(
-        log_severe, body[0], body[1], body[2], np.float64(shown.high[row]), np.float64(shown.beta[row])
-    )
-    tail.add(shown.counts, shown.unit, shown.mass, row, log_severe, tail.weight_of(severity), 1.0)
+        tail.summarise(shown.counts, shown.mass, row, shown.quantiles[row])
+    severity = tail.severity(log_severe, shown.quantiles[row])
+    unit = np.float64(shown.unit[row])
+    tail.add(shown.counts, shown.mass, row, log_severe, unit * tail.weight_of(severity))
+    shown.unit[row] = np.float32(tail.fade(shown.counts, shown.mass, row, 1, unit, 1.0))
     width = max(np.float64(ents.open.members[e]), 1.0)
     rate = entity.tick_rate(ents.entity, e, context.per_day / width)
     page = severity / -np.log10(rate) * np.exp(-np.float64(shown.gate[row]))

@@ -24,7 +24,7 @@ _LINKS = {
     "entity.open.first_block": "block",
     "block.next": "block",
     "block.member": "series",
-    "entity.life.asked": "series",
+    "entity.life.about": "series",
 }
 _TEXTS = {"text.names": "series", "text.classes": "series", "text.entities": "entity"}
 

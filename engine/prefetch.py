@@ -77,7 +77,7 @@ def fetch_ahead(
         prefetch(rows.season.profile, slot, 4 * np.int64(row))
         prefetch(rows.season.visits, slot, np.int64(row))
         prefetch(rows.season.spread, slot // season.SLOTS_AN_HOUR, 4 * np.int64(row))
-        _fetch_histogram(rows.shown.counts, row, 0, np.float64(rows.shown.middle[row]))
+        _fetch_histogram(rows.shown.counts, row, 0, np.float64(rows.shown.quantiles[row, tail.MIDDLE]))
         e: Any = np.uint64(rows.link.entity[row])
         _fetch_entity(e, ents)
         _fetch_metric(rows.link.block[row], rows.link.slot[row], block, pool)
@@ -92,7 +92,7 @@ def _fetch_record(row: int, rows: Rows) -> None:
     prefetch(rows.change.mean, row, 0)
     prefetch(rows.change.level, row, 0)
     prefetch(rows.presence.last_ms, row, 0)
-    prefetch(rows.shown.middle, row, 0)
+    prefetch(rows.shown.quantiles, row, 0)
     prefetch(rows.shown.gate, row, 0)
 
 
@@ -111,11 +111,11 @@ def _fetch_entity(e: int, ents: Entities) -> None:
     prefetch(ents.entity.ticks, e, 0)
     prefetch(ents.entity.severe, e, 0)
     prefetch(ents.life.state, e, 0)
-    prefetch(ents.entity.unit, e, 0)
     prefetch(ents.entity.mass, e, 0)
     prefetch(ents.entity.middle, e, 0)
-    prefetch(ents.entity.high, e, 0)
-    prefetch(ents.entity.beta, e, 0)
+    prefetch(ents.entity.top, e, 0)
+    prefetch(ents.entity.quantiles, e, 0)
+    prefetch(ents.entity.usual_peak, e, 0)
 
 
 @inline
@@ -142,5 +142,6 @@ def _fetch_lines(pool: Array, begin: int, numbers: int) -> None:
 @inline
 def fetch_histograms(own: entity.Entity, e: int) -> None:
     """An entity's histograms of ticks, when one is about to be scored; those of hours can be waited for."""
-    for k in range(entity.PRESENT + 1):
-        _fetch_histogram(own.counts, e, 4 * tail.BINS * k, np.float64(own.middle[e, k]))
+    for k in range(entity.TICKLY):
+        middle = own.middle[e, k] if k < entity.CHANNELS else own.quantiles[e, tail.MIDDLE]
+        _fetch_histogram(own.counts, e, 4 * tail.BINS * k, np.float64(middle))

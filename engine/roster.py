@@ -290,7 +290,7 @@ class Roster:
             "width": (width >= 1) & (width <= capacity),
             "next": (after == -1) | ((after > np.arange(b)) & (after < b)),
             "first block": (first >= -1) & (first < b),
-            "question": self.ents.life.asked[:m] < n,
+            "series of an alert": (self.ents.life.about[:m] < n).all(axis=1),
             "state of an alert": self.ents.life.state[:m] < len(alerts.STATES),
         }
         wrong = [name for name, right in links.items() if not right.all()]

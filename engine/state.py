@@ -46,11 +46,7 @@ class Shown(NamedTuple):
     counts: Array
     unit: Array
     mass: Array
-    middle: Array
-    upper: Array
-    rare: Array
-    high: Array
-    beta: Array
+    quantiles: Array
     gate: Array
 
 
@@ -80,11 +76,7 @@ SHOWN: Spec = {
     "counts": Column(np.float32, after=(tail.BINS,)),
     "unit": Column(np.float32, 1.0),
     "mass": Column(np.float32, SERIES_ROWS),
-    "middle": Column(np.float32),
-    "upper": Column(np.float32),
-    "rare": Column(np.float32),
-    "high": Column(np.float32, 1.0),
-    "beta": Column(np.float32, 0.3),
+    "quantiles": Column(np.float32, after=(tail.QUANTILES,)),
     "gate": Column(np.float32),
 }
 OPEN: Spec = {

@@ -11,7 +11,7 @@ from engine import alerts, verdict
 from engine.absence import is_mostly_absent
 from engine.columns import Array
 from engine.components import entity, joint, tail
-from engine.components.block import HERE, NOVELTY, SEASONAL, SPREAD, Block, Z
+from engine.components.block import HERE, NOVELTY, SEASONAL, SPREAD, STRAY, Block, Z
 from engine.events import (
     ALERTED,
     ASKED,
@@ -23,7 +23,9 @@ from engine.events import (
     contributors,
     describe,
     lapse,
+    name_again,
     note,
+    remember,
 )
 from engine.kernel import inline, kernel
 from engine.prefetch import fetch_histograms
@@ -47,7 +49,7 @@ def opens_later_tick(rows: Rows, ents: Entities, row: int, e: int, ts_ms: int) -
 @inline
 def report(
     rows: Rows, ents: Entities, block: Block, pool: Array, row: int, e: int, ts_ms: int, z: float, news: float,
-    r_season: float, spread: float,
+    r_season: float, spread: float, stray: float,
 ) -> None:  # fmt: skip
     """Put a series' scores into the open tick (z NaN: it reported that it has no value).
 
@@ -70,6 +72,7 @@ def report(
         pool[start + NOVELTY * c + j] = np.float32(news)
         pool[start + SEASONAL * c + j] = np.float32(r_season)
         pool[start + SPREAD * c + j] = np.float32(spread)
+        pool[start + STRAY * c + j] = np.float32(stray)
         pool[start + HERE * c + j] = np.float32(1.0)
 
 
@@ -85,30 +88,28 @@ def close_tick(
         fetch_histograms(own, e)
     is_gap = _learn_step(ents, e, ts_ms)
     sums[:] = 0.0
+    lone = entity.alone(own, e)
     b = tick.first_block[e]
     while b >= 0:
         if is_gap:
             joint.forget_history(block, pool, b)
-        joint.step(block, pool, b, context.work, context.scratch, sums)
+        joint.step(block, pool, b, lone, context.work, context.scratch, sums)
         b = block.next[b]
-    entity.count_reports(own, e, tick.here[e])
     entity.evidence(sums, context.channel)
     age = own.ticks[e]
-    counts = own.counts.reshape(-1, tail.BINS)
-    unit, mass = own.unit.reshape(-1), own.mass.reshape(-1)
     severity, page = np.nan, np.nan
-    if sums[joint.PRESENT] > 0.0:
-        alone = 1.0 / max(sums[joint.ACTIVE], 1.0)
-        severity, log_page = entity.score(
-            own, counts, unit, mass, e, ts_ms, context.channel, alone, context.per_day, context.share
-        )
-        page = entity.page(own, e, log_page, severity, context.per_day) if age >= entity.SILENT else np.nan
+    moving = sums[joint.ACTIVE] if sums[joint.REPORTS] > 0.0 else np.float64(own.moving[e])
+    entity.count_reports(own, e, tick.here[e], moving)
+    if sums[joint.REPORTS] > 0.0:
+        counts, mass = own.counts.reshape(-1, tail.BINS), own.mass.reshape(-1)
+        local_ms = ts_ms + context.offset_ms
+        severity, page = entity.score(own, counts, mass, e, local_ms, context.channel, context.per_day, context.share)
     else:
         # A tick without any value is no evidence, neither of calm nor of anything else.
         context.share[:] = 0.0
     agreement = 0.0
     for k in range(entity.G):
-        agreement += 0.2 if context.channel[k] > np.exp(np.float64(own.high[e, k])) else 0.0
+        agreement += 0.2 if context.channel[k] > np.float64(own.top[e, k]) else 0.0
     sure = verdict.confidence(severity, page, agreement, age, min(np.float64(own.quality[e]), 1.0))
     ents.life.severe[e] = ents.life.severe[e] + 1 if severity >= verdict.SEVERE else 0
     decision = verdict.decide(page, sure, ents.life.severe[e]) if age >= entity.SILENT else verdict.QUIET
@@ -176,11 +177,13 @@ def _live(
     note(events, context, kind, e, ts_ms, at)
     k = context.cursor[EVENTS] - 1
     describe(events, k, e, severity, sure, page, ents, context)
-    if action == alerts.RESOLVE and before == alerts.FIRING:
-        events.numbers[k, 5] = LASTED
+    if action == alerts.RESOLVE:
+        if before == alerts.FIRING:
+            events.numbers[k, 5] = LASTED
+        name_again(events, k, e, rows, ents)
+        return
     contributors(events, k, e, rows, ents, block, pool)
-    if action == alerts.ASK:
-        life.asked[e] = events.rows[k, 0]
+    remember(events, k, e, ents)
 
 
 @kernel

@@ -23,8 +23,8 @@ WIDEST = CAPACITIES[-1]
 NEAR = 4
 
 # Vectors of one value a metric, in this order at the start of a block.
-Z, NOVELTY, SEASONAL, HERE, MEAN, SIGMA_E, SIGMA_X, SIGMA_G, SMOOTH, SEEN, SCORE, SPREAD = range(12)
-VECTORS = 12
+Z, NOVELTY, SEASONAL, HERE, MEAN, SIGMA_E, SIGMA_X, SIGMA_G, SMOOTH, SEEN, SCORE, SPREAD, STRAY = range(13)
+VECTORS = 13
 
 
 class Block(NamedTuple):

@@ -12,7 +12,9 @@ source's. That of `page` starts with the weight of months: what is left after (1
 entities, and learned from one alone it would follow that one's incidents. (4) A lone series (`alone` = 1) has no
 others to agree with. Its evidence is the sample, not a stretch of them; and one number has a heavier tail than a mean
 of many, so its high quantile is the measure instead of its median. In between, 1 / metrics of the one and the rest of
-the other. (5) Quantiles are read from the histograms every REFRESH ticks, by count, so batch cuts do not matter.
+the other. (5) What would page in the same hour of three days is a habit, of a nightly job for one, and has to be larger
+than it was to page again. (6) Quantiles are read from the histograms every REFRESH ticks, by count, so batch cuts do
+not matter.
 """
 
 from __future__ import annotations
@@ -27,11 +29,15 @@ from engine.kernel import inline
 
 E, X, S, M, ME, G = range(6)
 CHANNELS = 6
+#: What `page` takes of E and X: as far as the time of day does not explain a lone series.
+PAGE_E, PAGE_X = 6, 7
+EVIDENCE = 8
 NAMES = ("forecast", "structure", "season", "distance", "residual-distance", "drift")
-SEVERE, PRESENT, PEAK_E, PEAK_X, PEAK_G, URGENT = range(6, 12)
-#: Histograms of an entity: the six channels, the smoothed severity evidence and what of it is there now, tick by tick;
-#: the largest value of each hour of E, X, G and of the relative page evidence.
-HISTOGRAMS = 12
+SEVERE, PRESENT, PEAK_E, PEAK_X, PEAK_G, PEAK_PAGE = range(6, 12)
+#: Histograms of an entity. One entry a tick: the six channels, the smoothed severity evidence and what of it is there
+#: now. One an hour, its largest value: E, X, G and the relative page evidence.
+HISTOGRAMS, HOURLY = 12, 4
+TICKLY = HISTOGRAMS - HOURLY
 FACTORY_ROWS = 1000.0
 #: Ticks behind the factory histogram of the page evidence: two memories.
 PAGE_ROWS = 100_000.0
@@ -56,12 +62,21 @@ NORMAL_TAIL = 1.34
 #: Ticks before an entity may page at all: the first solve of the joint model and half of the next; and before its hours
 #: are counted.
 SILENT, SETTLED = 48.0, 100.0
-HOUR_MS, HOURS, HOUR_TICKS = 3_600_000, 24.0, 60.0
+HOUR_MS, HOURS_A_DAY, HOUR_TICKS = 3_600_000, 24, 60.0
 #: A page says that something is sudden and rare: what is no rarer than one in a hundred is worth as much less, and what
 #: is rarer a little more, by LIFT in ln for each power of ten.
 RARE, LIFT = 2.0, 0.15
-#: The threshold of `page` starts from this share of hours.
-PAGE_SHARE = 0.05
+#: The threshold of `page` starts from what the peak of one hour in twenty exceeds, and goes on with this much of the
+#: slope of the distribution there, for tails become thinner.
+PAGE_SHARE, PAGE_SLOPE = 0.05, 0.8
+#: The usual peak of a channel is what that of every fifth hour exceeds.
+PEAK_SHARE = 0.2
+#: An hour of the day that would have paged on HABIT_DAYS days has a habit; a day with such an hour counts one up, at
+#: most to HABIT_MOST (a weekend does not end it), a day without one down. Then a page has to be larger than it was by
+#: HABIT_MARGIN, in ln. What it was rises at once and falls slowly, in steps of 1 / HABIT_STEPS. A job may begin a
+#: little before or after: the habit of an hour reaches HABIT_REACH_MS into the ones beside it.
+HABIT_DAYS, HABIT_MOST, HABIT_MARGIN, HABIT_STEPS, HABIT_FALL = 3, 6, 0.3, 60.0, 0.2
+HABIT_REACH_MS = 900_000
 #: An entity whose hours pass the threshold, rare or not, more than CONTROL_FREE times as often as it may page becomes
 #: harder to page for, by CONTROL_GAIN in ln an hour up to CONTROL_MOST. Less than that may be the truth, and one far
 #: beyond the threshold counts CONTROL_FAR.
@@ -69,25 +84,31 @@ CONTROL_FREE, CONTROL_GAIN, CONTROL_MOST, CONTROL_FAR = 10.0, 0.05, 0.8, 0.3
 #: In ln: beyond the threshold by so much is far.
 FAR = 0.7
 USUAL_RATE, QUALITY_RATE = 0.002, 0.05
-#: ln(evidence) of an hour that has had none.
-NO_PEAK = -9.0
+#: ln(evidence) of an hour that has had none; the least evidence that there is.
+NO_PEAK, LEAST = -9.0, 1e-3
 
 
 class Entity(NamedTuple):
-    """Per entity. counts (n, 12, 96), unit, mass (n, 12): histograms. middle, high (n, 12), upper, rare: quantiles of
-    ln(evidence) as last read; beta: slope of the tail. severe, present, urgent, recent: smoothed evidence. hour: since
-    the epoch; peak (n, 4), hour_ticks: largest ln(evidence) and ticks in it so far. control, gate: corrections of the
-    page threshold in ln, from the pages there were and from people's answers. step_ms: typical time between ticks.
-    quality: share of the series that usually report (usual, a count) which do."""
+    """Per entity. counts (n, 12, 40), mass (n, 12): histograms of ln(evidence); unit, hour_unit: weight of an entry
+    Of those as last read: middle, top (n, 6), median and high mark of each channel; quantiles (n, 5), of the severity
+    evidence; present_from: where evidence is there; usual_peak (n, 3), of E, X, G; page_from, page_slope: quantile and
+    slope of the page evidence. ticks; severe, present, urgent, recent: smoothed evidence. hour: of local time since the
+    epoch; peak (n, 4), margin, hour_ticks: largest ln(evidence), largest ln(page) and ticks in it so far. habit,
+    habit_peak (n, 24): days and size. control, gate: corrections of the page threshold in ln, from the pages there were
+    and from people's answers. step_ms: typical time between ticks. quality: share of the series that usually report
+    (usual, a count) which do; moving: how many of them usually move."""
 
     counts: Array
-    unit: Array
     mass: Array
+    unit: Array
+    hour_unit: Array
     middle: Array
-    high: Array
-    beta: Array
-    upper: Array
-    rare: Array
+    top: Array
+    quantiles: Array
+    present_from: Array
+    usual_peak: Array
+    page_from: Array
+    page_slope: Array
     ticks: Array
     severe: Array
     present: Array
@@ -95,12 +116,16 @@ class Entity(NamedTuple):
     recent: Array
     hour: Array
     peak: Array
+    margin: Array
     hour_ticks: Array
+    habit: Array
+    habit_peak: Array
     control: Array
     gate: Array
     step_ms: Array
     quality: Array
     usual: Array
+    moving: Array
 
 
 # ln(evidence) on normal data of many entities: centre, spread of the body, slope of the tail, ticks; a row a histogram.
@@ -121,7 +146,7 @@ FACTORY = (
 
 
 def factory() -> Array:
-    """float32 (12, 96): the histograms that a fresh entity starts with."""
+    """float32 (12, 40): the histograms that a fresh entity starts with."""
     middle = tail.LOW + tail.WIDTH * (np.arange(tail.BINS) + 0.5)
     counts = np.empty((HISTOGRAMS, tail.BINS))
     for at, (centre, spread, slope, ticks) in enumerate(FACTORY):
@@ -136,164 +161,206 @@ def factory() -> Array:
 
 COLUMNS = {
     "counts": Column(np.float32, after=(HISTOGRAMS, tail.BINS)),
-    "unit": Column(np.float32, 1.0, after=(HISTOGRAMS,)),
     "mass": Column(np.float32, FACTORY_ROWS, after=(HISTOGRAMS,)),
-    "middle": Column(np.float32, after=(HISTOGRAMS,)),
-    "high": Column(np.float32, after=(HISTOGRAMS,)),
-    "beta": Column(np.float32, 0.3, after=(HISTOGRAMS,)),
-    "upper": Column(np.float32),
-    "rare": Column(np.float32),
+    "unit": Column(np.float32, 1.0),
+    "hour_unit": Column(np.float32, 1.0),
+    "middle": Column(np.float32, after=(CHANNELS,)),
+    "top": Column(np.float32, after=(CHANNELS,)),
+    "quantiles": Column(np.float32, after=(tail.QUANTILES,)),
+    "present_from": Column(np.float32),
+    "usual_peak": Column(np.float32, after=(HOURLY - 1,)),
+    "page_from": Column(np.float32),
+    "page_slope": Column(np.float32, 0.3),
     "ticks": Column(np.float64),
     "severe": Column(np.float32, 1.0),
     "present": Column(np.float32, 1.0),
     "urgent": Column(np.float32, 0.5),
     "recent": Column(np.float32, 0.5),
     "hour": Column(np.int64, -1),
-    "peak": Column(np.float32, NO_PEAK, after=(4,)),
+    "peak": Column(np.float32, NO_PEAK, after=(HOURLY,)),
+    "margin": Column(np.float32, NO_PEAK),
     "hour_ticks": Column(np.float32),
+    "habit": Column(np.uint8, after=(HOURS_A_DAY,)),
+    "habit_peak": Column(np.uint8, after=(HOURS_A_DAY,)),
     "control": Column(np.float32),
     "gate": Column(np.float32),
     "step_ms": Column(np.float32),
     "quality": Column(np.float32, 1.0),
     "usual": Column(np.float32),
+    "moving": Column(np.float32),
 }
 
 
 @inline
 def evidence(sums: Array, channel: Array) -> None:
-    """The six channels of a tick from the sums over its metrics. channel: float64 (6,), >= 0."""
+    """The channels of a tick from the sums over its metrics. channel: float64 (8,) out, ln(evidence)."""
     active, width = max(sums[joint.ACTIVE], 1.0), max(sums[joint.WIDTH], 1.0)
-    channel[E] = sums[joint.SUM_E] / active
-    channel[X] = sums[joint.SUM_X] / active
-    channel[S] = sums[joint.SUM_S] / active
-    channel[G] = sums[joint.SUM_G] / active
-    channel[M] = np.sqrt(sums[joint.SUM_M] / width)
-    channel[ME] = np.sqrt(sums[joint.SUM_ME] / width)
+    channel[E] = np.log(max(sums[joint.SUM_E] / active, LEAST))
+    channel[X] = np.log(max(sums[joint.SUM_X] / active, LEAST))
+    channel[S] = np.log(max(sums[joint.SUM_S] / active, LEAST))
+    channel[G] = np.log(max(sums[joint.SUM_G] / active, LEAST))
+    channel[PAGE_E] = np.log(max(sums[joint.SUM_PAGE_E] / active, LEAST))
+    channel[PAGE_X] = np.log(max(sums[joint.SUM_PAGE_X] / active, LEAST))
+    channel[M] = np.log(max(np.sqrt(sums[joint.SUM_M] / width), LEAST))
+    channel[ME] = np.log(max(np.sqrt(sums[joint.SUM_ME] / width), LEAST))
 
 
 @inline
-def count_reports(entity: Entity, row: int, reports: int) -> None:
-    """Learn how many series usually report in a tick, and how complete ticks are, against that.
+def count_reports(entity: Entity, row: int, reports: int, moving: float) -> None:
+    """Learn how many series usually report in a tick, how many move, and how complete ticks are.
 
     Against what is usual, not against all members: slow metrics beside fast ones are no gap in the data.
     """
+    rate = max(USUAL_RATE, 1.0 / (entity.ticks[row] + 1.0))
     usual, now = np.float64(entity.usual[row]), np.float64(reports)
-    usual += max(USUAL_RATE, 1.0 / (entity.ticks[row] + 1.0)) * (now - usual)
+    usual += rate * (now - usual)
     entity.usual[row] = np.float32(usual)
+    entity.moving[row] += np.float32(rate * (moving - np.float64(entity.moving[row])))
     complete = min(now / max(usual, 1.0), 1.0)
     entity.quality[row] += np.float32(QUALITY_RATE * (complete - np.float64(entity.quality[row])))
 
 
 @inline
+def alone(entity: Entity, row: int) -> float:
+    """One over the number of series that usually move: 1 for a lone one."""
+    return 1.0 / max(np.float64(entity.moving[row]), 1.0)
+
+
+@inline
+def follow(smooth: float, now: float, up: float, down: float) -> float:
+    """Exponential smoothing with a rate for rising and one for falling."""
+    return smooth + (up if now > smooth else down) * (now - smooth)
+
+
+@inline
 def refresh(entity: Entity, counts: Array, mass: Array, row: int) -> None:
-    """Read the quantiles and tail slopes from the histograms. counts: the (n * 12, 96) view of `entity.counts`."""
+    """Read the quantiles from the histograms. counts, mass: the (n * 12, 40) and (n * 12,) views of the columns."""
     first: Any = np.int64(row) * HISTOGRAMS
-    for k in range(HISTOGRAMS):
-        top = CHANNEL_SHARE if k < CHANNELS else tail.TAIL_SHARE
-        middle, upper, rare, high, beta = tail.read(counts, mass, first + k, top)
-        if k == SEVERE:
-            entity.upper[row], entity.rare[row] = np.float32(upper), np.float32(rare)
-            beta = tail.slope(rare, high)
-        elif k == PRESENT:
-            high += tail.slope(rare, high) * np.log(10.0) * (tail.UNUSUAL + np.log10(tail.TAIL_SHARE))
-        elif k == URGENT:
-            high = rare
-        elif k > PRESENT:
-            # What the peak of every fifth hour exceeds.
-            high = upper
-        entity.middle[row, k], entity.high[row, k] = np.float32(middle), np.float32(high)
-        entity.beta[row, k] = np.float32(beta)
+    for k in range(CHANNELS):
+        middle, _, _, top = tail.read(counts, mass, first + k, CHANNEL_SHARE)
+        entity.middle[row, k], entity.top[row, k] = np.float32(middle), np.float32(top)
+    tail.summarise(counts, mass, first + SEVERE, entity.quantiles[row])
+    _, _, rare, high = tail.read(counts, mass, first + PRESENT, tail.TAIL_SHARE)
+    beyond = np.log(10.0) * (tail.UNUSUAL + np.log10(tail.TAIL_SHARE))
+    entity.present_from[row] = np.float32(high + tail.slope(rare, 0.05, high, tail.TAIL_SHARE) * beyond)
+    for k in range(HOURLY - 1):
+        _, upper, _, _ = tail.read(counts, mass, first + PEAK_E + k, CHANNEL_SHARE)
+        entity.usual_peak[row, k] = np.float32(upper)
+    _, upper, rare, _ = tail.read(counts, mass, first + PEAK_PAGE, CHANNEL_SHARE)
+    entity.page_from[row] = np.float32(rare)
+    entity.page_slope[row] = np.float32(max(PAGE_SLOPE * tail.slope(upper, 0.2, rare, PAGE_SHARE), tail.THINNEST))
 
 
 @inline
 def score(
-    entity: Entity, counts: Array, unit: Array, mass: Array, row: int, ts_ms: int, channel: Array, alone: float,
-    per_day: float, share: Array,
-) -> tuple[float, float]:  # fmt: skip
-    """(severity, ln of the relative page evidence); learns the distributions.
+    entity: Entity, counts: Array, mass: Array, row: int, local_ms: int, channel: Array, per_day: float, share: Array
+) -> tuple[float, float]:
+    """(severity, page) of one tick; learns the distributions.
 
-    alone: one over the number of metrics that say something. share: float64 (6,) out, how far each channel is above
-    its own median, for explanations.
+    local_ms: the tick's time in the zone that days are counted in. channel: ln(evidence), from `evidence`. share:
+    float64 (6,) out, how far each channel is above its own median, for explanations. page: urgency of starting one, 1
+    at the threshold that a normal entity passes `per_day` times a day; NaN for an entity too young to page.
     """
     if entity.ticks[row] % REFRESH == 0.0:
         refresh(entity, counts, mass, row)
-    if ts_ms // HOUR_MS != entity.hour[row]:
-        _end_hour(entity, counts, unit, mass, row, per_day)
-        entity.hour[row] = ts_ms // HOUR_MS
-    u_severe = 0.0
+    if local_ms // HOUR_MS != entity.hour[row]:
+        _end_hour(entity, counts, mass, row, per_day)
+        entity.hour[row] = local_ms // HOUR_MS
+    u_severe, lone = 0.0, alone(entity, row)
     first: Any = np.int64(row) * HISTOGRAMS
+    unit = np.float64(entity.unit[row])
     for k in range(CHANNELS):
-        log_c = np.log(max(channel[k], 1e-3))
         middle = np.float64(entity.middle[row, k])
-        share[k] = min(np.exp(log_c - middle), SEVERITY_MOST)
+        share[k] = min(np.exp(channel[k] - middle), SEVERITY_MOST)
         if k != G:
-            usual = middle + alone * (np.float64(entity.high[row, k]) - middle - NORMAL_TAIL)
-            u_severe += min(np.exp(log_c - usual), SEVERITY_MOST) / 5.0
-        tail.add(counts, unit, mass, first + k, log_c, 1.0, 1.0)
-    severity = _severity(entity, counts, unit, mass, row, u_severe, alone)
-    return severity, _urgency(entity, row, channel, alone)
+            usual = middle + lone * (np.float64(entity.top[row, k]) - middle - NORMAL_TAIL)
+            u_severe += min(np.exp(channel[k] - usual), SEVERITY_MOST) / 5.0
+        tail.add(counts, mass, first + k, channel[k], unit)
+    severity = _severity(entity, counts, mass, row, u_severe, lone)
+    page = _page(entity, row, local_ms, channel, severity, lone, per_day)
+    entity.unit[row] = np.float32(tail.fade(counts, mass, first, TICKLY, unit, 1.0))
+    entity.ticks[row] += 1.0
+    return severity, page
 
 
 @inline
-def _severity(
-    entity: Entity, counts: Array, unit: Array, mass: Array, row: int, u_severe: float, alone: float
-) -> float:
+def _severity(entity: Entity, counts: Array, mass: Array, row: int, u_severe: float, lone: float) -> float:
     """-log10 p of the smoothed evidence; less than ALARM where there is only its echo and no evidence any more."""
-    severe = np.float64(entity.severe[row])
-    severe += (UP if u_severe > severe else DOWN + DOWN_ALONE * alone) * (u_severe - severe)
-    entity.severe[row] = np.float32(severe)
-    log_severe = np.log(max(severe, 1e-3))
-    severity = tail.severity(
-        log_severe, np.float64(entity.middle[row, SEVERE]), np.float64(entity.upper[row]), np.float64(entity.rare[row]),
-        np.float64(entity.high[row, SEVERE]), np.float64(entity.beta[row, SEVERE]),
-    )  # fmt: skip
+    severe = follow(np.float64(entity.severe[row]), u_severe, UP, DOWN + DOWN_ALONE * lone)
+    present = follow(np.float64(entity.present[row]), u_severe, PRESENT_UP, PRESENT_DOWN)
+    entity.severe[row], entity.present[row] = np.float32(severe), np.float32(present)
+    log_severe, log_present = np.log(max(severe, LEAST)), np.log(max(present, LEAST))
+    severity = tail.severity(log_severe, entity.quantiles[row])
+    is_present = log_present >= np.float64(entity.present_from[row])
     index: Any = np.int64(row) * HISTOGRAMS + SEVERE
-    tail.add(counts, unit, mass, index, log_severe, tail.weight_of(severity), 1.0)
-    present = np.float64(entity.present[row])
-    present += (PRESENT_UP if u_severe > present else PRESENT_DOWN) * (u_severe - present)
-    entity.present[row] = np.float32(present)
-    log_present = np.log(max(present, 1e-3))
-    is_present = log_present >= np.float64(entity.high[row, PRESENT])
-    weight = tail.UNUSUAL_WEIGHT if is_present else 1.0
-    tail.add(counts, unit, mass, index + (PRESENT - SEVERE), log_present, weight, 1.0)
+    unit = np.float64(entity.unit[row])
+    tail.add(counts, mass, index, log_severe, unit * tail.weight_of(severity))
+    tail.add(counts, mass, index + (PRESENT - SEVERE), log_present, unit * (tail.UNUSUAL_WEIGHT if is_present else 1.0))
     if is_present or severity < ECHO:
         return severity
     return ECHO + (ALARM - ECHO) * (severity - ECHO) / (severity - ECHO + 1.0)
 
 
 @inline
-def _urgency(entity: Entity, row: int, channel: Array, alone: float) -> float:
-    """ln of the page evidence over its own recent level; counts the tick in its hour."""
-    log_e, log_x, log_g = np.log(max(channel[E], 1e-3)), np.log(max(channel[X], 1e-3)), np.log(max(channel[G], 1e-3))
-    now_e = min(np.exp(log_e - np.float64(entity.high[row, PEAK_E])), PAGE_MOST)
-    now_x = min(np.exp(log_x - np.float64(entity.high[row, PEAK_X])), PAGE_MOST)
-    now_g = min(np.exp(log_g - np.float64(entity.high[row, PEAK_G])), PAGE_MOST)
-    now = 0.5 * (alone * now_e + (1.0 - alone) * now_g + now_x)
-    urgent, recent = np.float64(entity.urgent[row]), np.float64(entity.recent[row])
-    urgent += (PAGE_KEEP + PAGE_KEEP_ALONE * alone) * (now - urgent)
-    log_page = np.log(max(urgent / (PAGE_OFFSET + recent), 1e-3))
-    entity.urgent[row] = np.float32(urgent)
-    entity.recent[row] = np.float32(recent + (RECENT_RATE + RECENT_RATE_ALONE * alone) * (now - recent))
-    peak = entity.peak[row]
-    peak[0], peak[1] = max(peak[0], np.float32(log_e)), max(peak[1], np.float32(log_x))
-    peak[2], peak[3] = max(peak[2], np.float32(log_g)), max(peak[3], np.float32(log_page))
-    entity.hour_ticks[row] += np.float32(1.0)
-    entity.ticks[row] += 1.0
-    return np.float64(log_page)
+def _page(
+    entity: Entity, row: int, local_ms: int, channel: Array, severity: float, lone: float, per_day: float
+) -> float:
+    """Sudden, as far as the page evidence is above its recent level; rare, by severity; and no habit of this hour."""
+    log_page = _urgency(entity, row, channel, lone)
+    is_settled = entity.ticks[row] >= SETTLED
+    if is_settled:
+        peak = entity.peak[row]
+        peak[0], peak[1] = max(peak[0], np.float32(channel[PAGE_E])), max(peak[1], np.float32(channel[PAGE_X]))
+        peak[2], peak[3] = max(peak[2], np.float32(channel[G])), max(peak[3], np.float32(log_page))
+        entity.hour_ticks[row] += np.float32(1.0)
+    if entity.ticks[row] < SILENT:
+        return np.nan
+    rarity = np.log(10.0) * min(severity - RARE, 0.0) + LIFT * max(severity - RARE, 0.0)
+    margin = log_page + rarity - _threshold(entity, row, per_day)
+    if is_settled:
+        entity.margin[row] = max(entity.margin[row], np.float32(margin))
+    habit = max(_habit(entity, row, local_ms - HABIT_REACH_MS), _habit(entity, row, local_ms + HABIT_REACH_MS))
+    return np.float64(np.exp(margin - habit - np.float64(entity.gate[row])))
 
 
 @inline
-def _end_hour(entity: Entity, counts: Array, unit: Array, mass: Array, row: int, per_day: float) -> None:
-    """Count the peaks of the hour that is over, and hold the entity to its budget of pages."""
+def _habit(entity: Entity, row: int, local_ms: int) -> float:
+    """How much larger, in ln, a page has to be at a time at which it is a habit; 0 at others."""
+    hour = (local_ms // HOUR_MS) % HOURS_A_DAY
+    if entity.habit[row, hour] < HABIT_DAYS:
+        return 0.0
+    return np.float64(entity.habit_peak[row, hour]) / HABIT_STEPS + HABIT_MARGIN
+
+
+@inline
+def _urgency(entity: Entity, row: int, channel: Array, lone: float) -> float:
+    """ln of the page evidence over its own recent level."""
+    now_e = min(np.exp(channel[PAGE_E] - np.float64(entity.usual_peak[row, 0])), PAGE_MOST)
+    now_x = min(np.exp(channel[PAGE_X] - np.float64(entity.usual_peak[row, 1])), PAGE_MOST)
+    now_g = min(np.exp(channel[G] - np.float64(entity.usual_peak[row, 2])), PAGE_MOST)
+    now = 0.5 * (lone * now_e + (1.0 - lone) * now_g + now_x)
+    urgent, recent = np.float64(entity.urgent[row]), np.float64(entity.recent[row])
+    urgent += (PAGE_KEEP + PAGE_KEEP_ALONE * lone) * (now - urgent)
+    entity.urgent[row] = np.float32(urgent)
+    entity.recent[row] = np.float32(recent + (RECENT_RATE + RECENT_RATE_ALONE * lone) * (now - recent))
+    return np.float64(np.log(max(urgent / (PAGE_OFFSET + recent), LEAST)))
+
+
+@inline
+def _end_hour(entity: Entity, counts: Array, mass: Array, row: int, per_day: float) -> None:
+    """Count the peaks of the hour that is over, learn its habit, and hold the entity to its budget of pages."""
     first: Any = np.int64(row) * HISTOGRAMS
     peak, ticks = entity.peak[row], np.float64(entity.hour_ticks[row])
-    if ticks > 0.0 and entity.ticks[row] >= SETTLED:
+    if ticks > 0.0:
         over = np.float64(peak[3]) - _threshold(entity, row, per_day)
         # An hour weighs as many ticks as it has, so that all histograms have one memory, but at most one of minutes.
         ticks = np.float64(min(ticks, HOUR_TICKS))
-        for k in range(4):
-            weight = ticks * tail.UNUSUAL_WEIGHT if k == 3 and over >= 0.0 else ticks
-            tail.add(counts, unit, mass, first + PEAK_E + k, np.float64(peak[k]), weight, ticks)
+        unit = np.float64(entity.hour_unit[row])
+        for k in range(HOURLY):
+            weight = ticks * tail.UNUSUAL_WEIGHT if PEAK_E + k == PEAK_PAGE and over >= 0.0 else ticks
+            tail.add(counts, mass, first + PEAK_E + k, np.float64(peak[k]), unit * weight)
+        entity.hour_unit[row] = np.float32(tail.fade(counts, mass, first + PEAK_E, HOURLY, unit, ticks))
+        _learn_habit(entity, row, np.float64(entity.margin[row]))
         page = 0.0
         if over >= 0.0:
             page = CONTROL_FAR if over > FAR else 1.0
@@ -301,28 +368,34 @@ def _end_hour(entity: Entity, counts: Array, unit: Array, mass: Array, row: int,
         moved = np.float64(entity.control[row]) + CONTROL_GAIN * (page - free)
         entity.control[row] = np.float32(min(max(moved, 0.0), CONTROL_MOST))
     peak[:] = np.float32(NO_PEAK)
-    entity.hour_ticks[row] = np.float32(0.0)
+    entity.margin[row], entity.hour_ticks[row] = np.float32(NO_PEAK), np.float32(0.0)
+
+
+@inline
+def _learn_habit(entity: Entity, row: int, margin: float) -> None:
+    """One more day of the hour that is over. margin: ln of its largest page, had it no habit."""
+    hour = entity.hour[row] % HOURS_A_DAY
+    days, size = np.int64(entity.habit[row, hour]), np.float64(entity.habit_peak[row, hour])
+    if margin < 0.0:
+        entity.habit[row, hour] = max(days - 1, 0)
+        return
+    now = min(margin * HABIT_STEPS, 255.0)
+    entity.habit_peak[row, hour] = np.int64(np.rint(now if days == 0 else follow(size, now, 1.0, HABIT_FALL)))
+    entity.habit[row, hour] = min(days + 1, HABIT_MOST)
 
 
 @inline
 def _threshold(entity: Entity, row: int, per_day: float) -> float:
     """ln of the page evidence that a normal entity passes `per_day` times a day, with the entity's own correction."""
-    start, beta = np.float64(entity.high[row, URGENT]), np.float64(entity.beta[row, URGENT])
     beyond = np.log(max(PAGE_SHARE / hour_rate(entity, row, per_day), 1.0))
-    return np.float64(start + beta * beyond + np.float64(entity.control[row]))
-
-
-@inline
-def page(entity: Entity, row: int, log_page: float, severity: float, per_day: float) -> float:
-    """Urgency of starting a page, 1 at the threshold that a normal entity passes `per_day` times a day."""
-    rarity = np.log(10.0) * min(severity - RARE, 0.0) + LIFT * max(severity - RARE, 0.0)
-    return np.float64(np.exp(log_page + rarity - _threshold(entity, row, per_day) - np.float64(entity.gate[row])))
+    threshold = np.float64(entity.page_from[row]) + np.float64(entity.page_slope[row]) * beyond
+    return np.float64(threshold + np.float64(entity.control[row]))
 
 
 @inline
 def hour_rate(entity: Entity, row: int, per_day: float) -> float:
     """Share of hours, or of ticks where they come less often, that may have a page."""
-    return per_day * max(np.float64(entity.step_ms[row]) / HOUR_MS, 1.0) / HOURS
+    return per_day * max(np.float64(entity.step_ms[row]) / HOUR_MS, 1.0) / HOURS_A_DAY
 
 
 @inline
@@ -334,18 +407,18 @@ def tick_rate(entity: Entity, row: int, per_day: float) -> float:
 
 
 def distil(entity: Entity, row: int) -> Array:
-    """float64 (12, 96): the entity's own share of its histograms, each of sum 1; what the factory gave is taken out."""
+    """float64 (12, 40): the entity's own share of its histograms, each of sum 1; what the factory gave is taken out."""
     counts, given = entity.counts[row].astype(np.float64), factory().astype(np.float64)
     return np.stack([tail.distil(own, start) for own, start in zip(counts, given, strict=True)])
 
 
 def seed(entity: Entity, row: int, *, shares: Array, rows: float) -> None:
-    """Start a fresh entity's histograms from a source's, as if `rows` ticks had been counted. shares: (12, 96).
+    """Start a fresh entity's histograms from a source's, as if `rows` ticks had been counted. shares: (12, 40).
 
     That of the page evidence is not lent: it is nearly the same for all, and a source's few hours know it worse than
     the factory does. Hourly peaks weigh no more than the factory's.
     """
-    for k in range(URGENT):
+    for k in range(PEAK_PAGE):
         weight = min(rows, PEAK_ROWS) if k > PRESENT else rows
         entity.counts[row, k] = tail.merge(shares[k], weight)
-        entity.mass[row, k], entity.unit[row, k] = weight, 1.0
+        entity.mass[row, k] = weight

@@ -7,8 +7,10 @@ Mahalanobis distances of the values (M) and of the scaled residuals (ME). One ti
 Not obvious. (1) C_k is a decayed average and so additive: it merges, ages and seeds without refitting. (2) Solves run
 at tick counts, never at batch cuts. (3) Learning sees the clipped value; the novelty beyond the clip is added for
 scoring only. (4) Loops run along contiguous memory from index 0; anything else costs a factor of five. (5) A metric
-that is missing at a tick takes part with its mean and learns nothing; to put its forecast into the past instead feeds
-the forecasts of a young model back to it, and they grew tenfold.
+that is missing at a tick takes part with its mean, now and in the past, in what is scored and in what is learned. The
+covariances are then those of one process, so that the forecast can be solved for; learned from the present pairs only,
+they belong to several, and metrics that come and go spoil the forecasts of all others. To put a missing metric's
+forecast into the past instead feeds the forecasts of a young model back to it, and they grew tenfold.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from engine.components.block import (
     SIGMA_X,
     SMOOTH,
     SPREAD,
+    STRAY,
     Block,
     Z,
     lags,
@@ -50,8 +53,10 @@ SOLVE_SHARE, SOLVE_LEAST, SOLVE_MOST = 1.0 / 64.0, 32.0, 256.0
 #: A metric whose forecast never errs is a constant; it may not dilute the mean over metrics.
 CONSTANT = 1e-3
 # Sums over an entity's metrics, filled block by block.
-SUM_E, SUM_X, SUM_S, SUM_G, SUM_M, SUM_ME, ACTIVE, WIDTH, PRESENT = range(9)
-SUMS = 9
+SUM_E, SUM_X, SUM_S, SUM_G, SUM_M, SUM_ME, ACTIVE, WIDTH, REPORTS, SUM_PAGE_E, SUM_PAGE_X = range(11)
+SUMS = 11
+#: The score that explanations go by follows as fast as `severity` does: the name told is that of what made it high.
+SCORE_UP, SCORE_DOWN = 0.3, 0.05
 #: float32 numbers of one scratch vector: now and 20 lags of the widest block.
 WORK = 21 * 40
 #: float64 numbers that a solve of the widest block needs: right sides, then the matrix.
@@ -60,8 +65,10 @@ SCRATCH = SCRATCH_RIGHT + 160 * 160
 
 
 @kernel
-def step(block: Block, pool: Array, b: int, work: Array, scratch: Array, sums: Array) -> None:
+def step(block: Block, pool: Array, b: int, alone: float, work: Array, scratch: Array, sums: Array) -> None:
     """Score and learn one tick of one block; add its evidence to `sums`.
+
+    alone: one over the number of series of the entity that usually move.
 
     work: float32 (5, WORK), scratch: float64, both without meaning between calls. The metrics' z, novelty and seasonal
     score were written by the series' own step.
@@ -90,7 +97,7 @@ def step(block: Block, pool: Array, b: int, work: Array, scratch: Array, sums: A
     for j in range(d):
         # By the age of the metric, not of its block: one that joins late learns its sizes fast.
         young = 1.0 / (np.float64(v[SEEN, j]) + 1.0)
-        _metric(v, j, e, x, y, damp, max(SIGMA_RATE, young), sums)
+        _metric(v, j, e, x, y, damp, max(SIGMA_RATE, young), alone, sums)
         # x[j] is scored; its place holds the rate of the residual from here on.
         x[j] = np.float32(max(RESIDUAL_RATE, young))
     sums[SUM_ME] += _distance(part[residual_inverse:end], c, d, y) * weight
@@ -144,30 +151,48 @@ def _distance(a: Array, c: int, d: int, y: Array) -> float:
 
 
 @kernel
-def _metric(v: Array, j: int, e: Array, x: Array, y: Array, damp: float, rate: float, sums: Array) -> None:
-    """Scaled scores of one metric; leaves the clipped signed residual in y for the distance ME."""
-    v[SCORE, j] = np.float32(0.0)
+def _metric(
+    v: Array, j: int, e: Array, x: Array, y: Array, damp: float, rate: float, alone: float, sums: Array
+) -> None:
+    """Scaled scores of one metric; leaves the clipped signed residual in y for the distance ME.
+
+    For `page` what a lone series does counts only as far as its day does not know it: of an error of the forecast no
+    more than the distance from the season. Several metrics are each other's witnesses.
+    """
     y[j] = np.float32(0.0)
     if v[HERE, j] == 0.0:
+        v[SCORE, j] -= np.float32(SCORE_DOWN) * v[SCORE, j]
         return
     news, spread = np.float64(v[NOVELTY, j]), np.float64(v[SPREAD, j])
     r_e, s_e = _scaled(np.float64(e[j]), news, np.float64(v[SIGMA_E, j]), spread, rate)
     r_x, s_x = _scaled(np.float64(x[j]), news, np.float64(v[SIGMA_X, j]), spread, rate)
-    smooth = np.float64(v[SMOOTH, j]) + SMOOTHING * (np.float64(e[j]) + news - np.float64(v[SMOOTH, j]))
+    stray = np.float64(v[STRAY, j])
+    page_e, page_x = _bounded(np.float64(e[j]), stray, alone) + news, _bounded(np.float64(x[j]), stray, alone) + news
+    smooth = np.float64(v[SMOOTH, j]) + SMOOTHING * (page_e - np.float64(v[SMOOTH, j]))
     r_g, s_g = _scaled(smooth, 0.0, np.float64(v[SIGMA_G, j]), 1.0, rate)
     signed = np.float64(e[j]) / (np.float64(v[SIGMA_E, j]) + FLOOR)
     y[j] = np.float32(min(max(signed, -SIGNED_MOST), SIGNED_MOST))
     r_s = np.float64(v[SEASONAL, j])
-    sums[PRESENT] += 1.0
+    sums[REPORTS] += 1.0
     if np.float64(v[SIGMA_E, j]) > CONSTANT or r_e > 1.0:
         sums[ACTIVE] += 1.0
         sums[SUM_E] += r_e * damp
         sums[SUM_X] += r_x * damp
         sums[SUM_G] += r_g * damp
         sums[SUM_S] += r_s * damp
+        sums[SUM_PAGE_E] += min(abs(page_e) / (np.float64(v[SIGMA_E, j]) * spread + FLOOR), MOST) * damp
+        sums[SUM_PAGE_X] += min(abs(page_x) / (np.float64(v[SIGMA_X, j]) * spread + FLOOR), MOST) * damp
     v[SIGMA_E, j], v[SIGMA_X, j], v[SIGMA_G, j] = np.float32(s_e), np.float32(s_x), np.float32(s_g)
     v[SMOOTH, j] = np.float32(smooth)
-    v[SCORE, j] = np.float32((r_e + r_x + r_s + r_g) / 4.0)
+    now, score = (r_e + r_x + r_s + r_g) / 4.0, np.float64(v[SCORE, j])
+    v[SCORE, j] = np.float32(score + (SCORE_UP if now > score else SCORE_DOWN) * (now - score))
+
+
+@kernel
+def _bounded(residual: float, stray: float, alone: float) -> float:
+    """A residual, no larger than `stray` where the series is alone."""
+    most = abs(stray) + (1.0 - alone) * abs(residual)
+    return np.float64(min(max(residual, -most), most))
 
 
 @kernel
@@ -193,31 +218,24 @@ def _learn_residual(v: Array, residual: Array, c: int, d: int, y: Array, rates: 
 @kernel
 def _learn(v: Array, covariance: Array, h: Array, c: int, d: int, back: int, past: Array, rates: Array) -> None:
     """Move means and lag covariances, each pair at the rate of its younger metric; shift the history."""
-    length, here = (back + 1) * c, v[HERE]
+    length = (back + 1) * c
     for j in range(c):
         rate = np.float32(max(RATE, 1.0 / (np.float64(v[SEEN, j]) + 1.0)))
-        rates[j] = v[HERE, j] * rate
-        for k in range(1, back + 1):
+        for k in range(back + 1):
             rates[k * c + j] = rate
-    now, lagged, lag_rates, lag_count = past[:c], past[c:length], rates[c:length], length - c
     for i in range(d):
-        if here[i] == 0.0:
-            continue
-        own = covariance[i * length : (i + 1) * length]
-        own_now, own_lagged, z_i, r_i = own[:c], own[c:], past[i], rates[i]
-        # Conditionals, not max(), and indices that start at 0: so the compiler makes vector code of these loops.
-        for q in range(c):
-            # A metric that is missing now learns nothing of this moment.
-            r = (rates[q] if rates[q] > r_i else r_i) * here[q]  # noqa: FURB136
-            own_now[q] += r * (z_i * now[q] - own_now[q])
-        for q in range(lag_count):
-            r = lag_rates[q] if lag_rates[q] > r_i else r_i  # noqa: FURB136
-            own_lagged[q] += r * (z_i * lagged[q] - own_lagged[q])
+        own, z_i, r_i = covariance[i * length : (i + 1) * length], past[i], rates[i]
+        # A conditional, not max(), and an index that starts at 0: so the compiler makes vector code of this loop.
+        for q in range(length):
+            r = rates[q] if rates[q] > r_i else r_i  # noqa: FURB136
+            own[q] += r * (z_i * past[q] - own[q])
     for k in range(back * c):
         h[k] = past[k]
     for j in range(d):
-        v[MEAN, j] += rates[j] * (v[Z, j] - v[MEAN, j])
-        v[SEEN, j] = min(v[SEEN, j] + v[HERE, j], np.float32(1.0 / RATE))
+        v[MEAN, j] += rates[j] * v[HERE, j] * (v[Z, j] - v[MEAN, j])
+        # From its first sample on every tick counts.
+        tick = v[HERE, j] if v[SEEN, j] == 0.0 else np.float32(1.0)
+        v[SEEN, j] = min(v[SEEN, j] + tick, np.float32(1.0 / RATE))
 
 
 @kernel

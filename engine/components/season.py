@@ -71,6 +71,21 @@ def expected(season: Season, row: int, slot: int) -> float:
 
 
 @inline
+def stray(season: Season, row: int, slot: int, z: float) -> float:
+    """Distance of z, in sd, from all that this quarter of an hour, the one before and the one after usually have.
+
+    Of three, because what happens daily does not begin at the same second, nor at the edge of a slot.
+    """
+    now, before = np.float64(season.profile[slot, row]), np.float64(season.profile[(slot - 1) % SLOTS, row])
+    low, high = min(now, before), max(now, before)
+    if season.visits[(slot + 1) % SLOTS, row] > 0:
+        after = np.float64(season.profile[(slot + 1) % SLOTS, row])
+        low, high = min(low, after), max(high, after)
+    off = z - np.float64(season.level[row])
+    return np.float64(max(off - high, 0.0) + min(off - low, 0.0))
+
+
+@inline
 def spread_at(season: Season, row: int, slot: int, alone: float) -> float:
     """Typical size of a residual at this hour over that of the whole day; 1 for one of many series.
 

@@ -4,8 +4,8 @@ Owns the histograms that turn evidence into a calibrated p-value, for series and
 is additive, so it decays, merges and seeds by itself; the tail of ln(evidence) is taken as exponential, which is a
 Pareto tail of the evidence (the generalised Pareto of Siffer et al. 2017, SPOT, with one parameter less).
 
-Not obvious: counts are not decayed one by one. The weight of a new entry grows instead (`unit`), and all is scaled
-down when it is large; that makes an update one addition.
+Not obvious: counts are not decayed one by one. The weight of a new entry grows instead (`unit`, one for all histograms
+of an owner that count the same ticks), and all is scaled down when it is large; that makes an update one addition.
 """
 
 from __future__ import annotations
@@ -15,15 +15,18 @@ import numpy as np
 from engine.columns import Array
 from engine.kernel import inline, kernel
 
-BINS = 96
-LOW, WIDTH = -5.0, 0.1
+#: From ln(.018) to ln(54), beyond what evidence can be; quantiles are interpolated, so that finer bins gain nothing.
+BINS = 40
+LOW, WIDTH = -4.0, 0.2
 #: The tail begins above this quantile: enough mass to be known, far enough out to be a tail.
 TAIL_SHARE = 0.005
 RATE = 2e-5
 MOST = 12.0
 #: Slopes of the tail, in ln(evidence): thinner than .05 is a constant, fatter than 2 is no tail at all.
 THINNEST, FATTEST = 0.05, 2.0
-SLOPE = 0.8
+# Quantiles of a summary: upper shares .5, .2, .05, TAIL_SHARE; the slope of the tail beyond.
+MIDDLE, UPPER, TWENTIETH, HIGH, SLOPE = range(5)
+QUANTILES = 5
 #: What is rarer than one in 300 is hardly normal, and counts this much in what normal is; else one long incident would
 #: teach that the next one is nothing special.
 UNUSUAL, UNUSUAL_WEIGHT = 2.5, 0.2
@@ -37,34 +40,36 @@ def bin_of(log_evidence: float) -> int:
 
 
 @kernel
-def add(counts: Array, unit: Array, mass: Array, index: int, log_evidence: float, weight: float, ticks: float) -> None:
-    """Count one entry of so much weight, after so many ticks (each lets the older entries fade by RATE).
-
-    counts: float32 (n, BINS); unit: float32 (n,), the weight of 1 now; mass: float32 (n,), the sum.
-    """
-    one: float = np.float64(unit[index])
-    counts[index, bin_of(log_evidence)] += np.float32(one * weight)
-    mass[index] += np.float32(one * weight)
-    one = one * (1.0 + RATE * ticks)
-    if one > 1e3:
-        row, total = counts[index], 0.0
-        for k in range(BINS):
-            row[k] = np.float32(np.float64(row[k]) / one)
-            total += np.float64(row[k])
-        mass[index] = np.float32(total)
-        one = 1.0
-    unit[index] = np.float32(one)
+def add(counts: Array, mass: Array, index: int, log_evidence: float, weight: float) -> None:
+    """Count one entry. counts: float32 (n, BINS); mass: float32 (n,), the sums; weight: in units of the owner."""
+    counts[index, bin_of(log_evidence)] += np.float32(weight)
+    mass[index] += np.float32(weight)
 
 
 @kernel
-def read(counts: Array, mass: Array, index: int, top: float) -> tuple[float, float, float, float, float]:
-    """ln(evidence) at the upper shares .5, .2, .05 and `top` (< .05), and the mean excess above the last, in one pass.
+def fade(counts: Array, mass: Array, first: int, histograms: int, unit: float, ticks: float) -> float:
+    """The weight of one entry after so many ticks more, each of which lets older ones fade by RATE; unit: before.
 
-    The mean excess is the one parameter of the exponential tail. NaN where the histogram is empty.
+    Where it has become large, the histograms from `first` on are scaled down instead.
     """
+    unit = unit * (1.0 + RATE * ticks)
+    if unit <= 1e3:
+        return unit
+    for index in range(first, first + histograms):
+        row, total = counts[index], 0.0
+        for k in range(BINS):
+            row[k] = np.float32(np.float64(row[k]) / unit)
+            total += np.float64(row[k])
+        mass[index] = np.float32(total)
+    return 1.0
+
+
+@kernel
+def read(counts: Array, mass: Array, index: int, top: float) -> tuple[float, float, float, float]:
+    """ln(evidence) at the upper shares .5, .2, .05 and `top` (< .05), in one pass; NaN where the histogram is empty."""
     total = np.float64(mass[index])
     if total <= 0.0:
-        return np.nan, np.nan, np.nan, np.nan, THINNEST
+        return np.nan, np.nan, np.nan, np.nan
     row, above, k = counts[index], 0.0, BINS
     while k > 0 and above < top * total:
         k -= 1
@@ -81,14 +86,22 @@ def read(counts: Array, mass: Array, index: int, top: float) -> tuple[float, flo
     while k > 0 and above < 0.5 * total:
         k -= 1
         above += np.float64(row[k])
-    beta = SLOPE * (rare - upper) / np.log(4.0)
-    return _place(row, k, above, 0.5 * total), upper, rare, high, min(max(beta, THINNEST), FATTEST)
+    return _place(row, k, above, 0.5 * total), upper, rare, high
 
 
-@inline
-def slope(rare: float, high: float) -> float:
-    """Mean excess of the tail beyond TAIL_SHARE, from the quantiles at .05 and at TAIL_SHARE."""
-    return np.float64(min(max((high - rare) / np.log(0.05 / TAIL_SHARE), THINNEST), FATTEST))
+@kernel
+def slope(near: float, near_share: float, far: float, far_share: float) -> float:
+    """Mean excess of an exponential tail through two quantiles: ln(evidence) at the upper shares near > far."""
+    return np.float64(min(max((far - near) / np.log(near_share / far_share), THINNEST), FATTEST))
+
+
+@kernel
+def summarise(counts: Array, mass: Array, index: int, quantiles: Array) -> None:
+    """What `severity` needs of a histogram. quantiles: float32 (5,), .5, .2, .05, TAIL_SHARE, and the tail's slope."""
+    middle, upper, rare, high = read(counts, mass, index, TAIL_SHARE)
+    quantiles[MIDDLE], quantiles[UPPER] = np.float32(middle), np.float32(upper)
+    quantiles[TWENTIETH], quantiles[HIGH] = np.float32(rare), np.float32(high)
+    quantiles[SLOPE] = np.float32(slope(rare, 0.05, high, TAIL_SHARE))
 
 
 @inline
@@ -105,13 +118,15 @@ def _place(row: Array, k: int, above: float, wanted: float) -> float:
 
 
 @kernel
-def severity(x: float, middle: float, upper: float, rare: float, high: float, beta: float) -> float:
-    """-log10 of the share of evidence at least this large, from what `read` gave with TAIL_SHARE.
+def severity(x: float, quantiles: Array) -> float:
+    """-log10 of the share of evidence at least this large. x: ln(evidence); quantiles: from `summarise`.
 
-    x: ln(evidence). Linear between the shares .5, .2, .05 and TAIL_SHARE, exponential beyond, capped at 12.
+    Linear between the shares .5, .2, .05 and TAIL_SHARE, exponential beyond, capped at MOST.
     """
+    middle, upper = np.float64(quantiles[MIDDLE]), np.float64(quantiles[UPPER])
+    rare, high = np.float64(quantiles[TWENTIETH]), np.float64(quantiles[HIGH])
     if x >= high:
-        return np.float64(min(-np.log10(TAIL_SHARE) + (x - high) / (beta * np.log(10.0)), MOST))
+        return np.float64(min(-np.log10(TAIL_SHARE) + (x - high) / (np.float64(quantiles[SLOPE]) * np.log(10.0)), MOST))
     if x >= rare:
         return _between(x, rare, high, -np.log10(0.05), -np.log10(TAIL_SHARE))
     if x >= upper:

@@ -165,7 +165,7 @@ def _extended(lagged: Array) -> Array:
 
 
 def _entity_arrays(roster: Roster) -> dict[str, Array]:
-    """channels (12, 96): mean histogram of the grown entities, each of sum 1."""
+    """channels (12, 40): mean histogram of the grown entities, each of sum 1."""
     grown = np.flatnonzero(roster.ents.entity.ticks[: len(roster.entities)] >= GROWN_TICKS).tolist()
     own = [entity.distil(roster.ents.entity, e) for e in _thinned(grown)]
     return {"channels": np.mean(own, axis=0) if own else np.zeros((entity.HISTOGRAMS, tail.BINS))}

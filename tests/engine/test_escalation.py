@@ -68,7 +68,7 @@ def test_a_question_ends_under_the_key_that_it_was_asked_under() -> None:
 
 def test_a_question_ends_under_its_key_after_a_restart_too() -> None:
     shard, rest, told = upto_question()
-    assert shard.roster.ents.life.asked[0] == shard.row_of(told[-1].key)
+    assert shard.roster.ents.life.about[0, 0] == shard.row_of(told[-1].key)
     again = Shard.restore(shard.export(), CONFIG)
     whole, parts = ([record for part in rest for record in one.process(part).records] for one in (shard, again))
     assert whole == parts

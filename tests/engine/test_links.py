@@ -73,7 +73,7 @@ DAMAGES: list[tuple[str, str, Damage]] = [
     ("of another capacity", "block.capacity", first(36)),
     ("an entity that begins nowhere", "entity.open.first_block", first(77)),
     ("an entity that begins before the first", "entity.open.first_block", first(-2)),
-    ("a question about nobody", "entity.life.asked", first(10**6)),
+    ("an alert about nobody", "entity.life.about", first(10**6)),
     ("a state of no alert", "entity.life.state", first(200)),
     ("one number for all", "series.level.mean", lambda array: array[:1]),
     ("too many numbers", "series.level.mean", twice),
