@@ -22,7 +22,7 @@ from engine import alerts, recipe, verdict
 from engine.absence import SWEEP_MOST, advance_clock
 from engine.columns import Array
 from engine.components import block as blocks
-from engine.components import change, entity, joint, level, presence, season, tail, trial
+from engine.components import change, entity, joint, level, presence, season, tail, trial, visits
 from engine.components.block import Block
 from engine.events import DRIFTED, FLAT, RETURNED, Events, note
 from engine.kernel import inline, kernel
@@ -139,7 +139,8 @@ def _value(
 ) -> tuple[float, float, float, float, float]:  # fmt: skip
     """Score and learn one number of one series.
 
-    (z, novelty, seasonal score, spread of the hour, distance from what is usual about this time); z NaN where none.
+    (z, novelty, seasonal score, spread of the hour, distance from what is usual about this time, NaN where a
+    value far out is no surprise); z NaN where none.
     """
     was = rows.recipe.last[row]
     value, is_new_kind = recipe.apply(rows.recipe, row, ts_ms, wire)
@@ -161,6 +162,8 @@ def _value(
         forecast = season.expected(rows.season, row, slot)
         residual = z - forecast
         stray = season.stray(rows.season, row, slot, z)
+        if abs(z) == level.CLIP and visits.come(rows.visits, row, value, ts_ms):
+            stray = np.nan
         spread = season.spread_at(rows.season, row, slot, entity.alone(ents.entity, e))
         r_season = season.relative(rows.season, row, residual + news, spread)
         expected = rows.level.mean[row] + sd * forecast
@@ -251,6 +254,7 @@ def restart(rows: Rows, block: Block, pool: Array, row: int) -> None:
     for hour in range(season.HOURS):
         rows.season.spread[hour, row] = np.float32(1.0)
     rows.trial.state[row] = trial.NONE
+    visits.clear(rows.visits, row)
     change.clear(rows.change, row)
     b, j = rows.link.block[row], rows.link.slot[row]
     if b >= 0:

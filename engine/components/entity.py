@@ -69,8 +69,9 @@ RARE, LIFT = 2.0, 0.15
 #: The threshold of `page` starts from what the peak of one hour in twenty exceeds, and goes on with this much of the
 #: slope of the distribution there, for tails become thinner.
 PAGE_SHARE, PAGE_SLOPE = 0.05, 0.8
-#: The usual peak of a channel is what that of every fifth hour exceeds.
-PEAK_SHARE = 0.2
+#: The usual peak of a channel is what that of every fifth hour exceeds, in ln; at least half of a typical residual, or
+#: the least stir of a metric that is still all day would be large.
+PEAK_LEAST = -0.7
 #: An hour of the day that would have paged on HABIT_DAYS days has a habit; a day with such an hour counts one up, at
 #: most to HABIT_MOST (a weekend does not end it), a day without one down. Then a page has to be larger than it was by
 #: HABIT_MARGIN, in ln. What it was rises at once and falls slowly, in steps of 1 / HABIT_STEPS. A job may begin a
@@ -89,14 +90,17 @@ NO_PEAK, LEAST = -9.0, 1e-3
 
 
 class Entity(NamedTuple):
-    """Per entity. counts (n, 12, 40), mass (n, 12): histograms of ln(evidence); unit, hour_unit: weight of an entry
+    """Per entity. counts (n, 12, 40), mass (n, 12): histograms of ln(evidence); unit, hour_unit: weight of an entry.
+
     Of those as last read: middle, top (n, 6), median and high mark of each channel; quantiles (n, 5), of the severity
     evidence; present_from: where evidence is there; usual_peak (n, 3), of E, X, G; page_from, page_slope: quantile and
     slope of the page evidence. ticks; severe, present, urgent, recent: smoothed evidence. hour: of local time since the
-    epoch; peak (n, 4), margin, hour_ticks: largest ln(evidence), largest ln(page) and ticks in it so far. habit,
-    habit_peak (n, 24): days and size. control, gate: corrections of the page threshold in ln, from the pages there were
-    and from people's answers. step_ms: typical time between ticks. quality: share of the series that usually report
-    (usual, a count) which do; moving: how many of them usually move."""
+    epoch; peak (n, 4), margin, hour_ticks: largest ln(evidence), largest ln(page), ticks in it so far; ahead: largest
+    ln(page) of what belongs to the next hour as well. habit, habit_peak (n, 24): days and size. control, gate:
+    corrections of the page threshold in ln, from the pages there were and from people's answers. step_ms: typical time
+    between ticks. quality: share of the series that usually report (usual, a count) which do; moving: how many of them
+    usually move.
+    """
 
     counts: Array
     mass: Array
@@ -117,6 +121,7 @@ class Entity(NamedTuple):
     hour: Array
     peak: Array
     margin: Array
+    ahead: Array
     hour_ticks: Array
     habit: Array
     habit_peak: Array
@@ -179,6 +184,7 @@ COLUMNS = {
     "hour": Column(np.int64, -1),
     "peak": Column(np.float32, NO_PEAK, after=(HOURLY,)),
     "margin": Column(np.float32, NO_PEAK),
+    "ahead": Column(np.float32, NO_PEAK),
     "hour_ticks": Column(np.float32),
     "habit": Column(np.uint8, after=(HOURS_A_DAY,)),
     "habit_peak": Column(np.uint8, after=(HOURS_A_DAY,)),
@@ -245,7 +251,7 @@ def refresh(entity: Entity, counts: Array, mass: Array, row: int) -> None:
     entity.present_from[row] = np.float32(high + tail.slope(rare, 0.05, high, tail.TAIL_SHARE) * beyond)
     for k in range(HOURLY - 1):
         _, upper, _, _ = tail.read(counts, mass, first + PEAK_E + k, CHANNEL_SHARE)
-        entity.usual_peak[row, k] = np.float32(upper)
+        entity.usual_peak[row, k] = np.float32(max(upper, PEAK_LEAST))
     _, upper, rare, _ = tail.read(counts, mass, first + PEAK_PAGE, CHANNEL_SHARE)
     entity.page_from[row] = np.float32(rare)
     entity.page_slope[row] = np.float32(max(PAGE_SLOPE * tail.slope(upper, 0.2, rare, PAGE_SHARE), tail.THINNEST))
@@ -265,7 +271,9 @@ def score(
         refresh(entity, counts, mass, row)
     if local_ms // HOUR_MS != entity.hour[row]:
         _end_hour(entity, counts, mass, row, per_day)
-        entity.hour[row] = local_ms // HOUR_MS
+        is_next = local_ms // HOUR_MS == entity.hour[row] + 1
+        entity.margin[row] = entity.ahead[row] if is_next else np.float32(NO_PEAK)
+        entity.hour[row], entity.ahead[row] = local_ms // HOUR_MS, np.float32(NO_PEAK)
     u_severe, lone = 0.0, alone(entity, row)
     first: Any = np.int64(row) * HISTOGRAMS
     unit = np.float64(entity.unit[row])
@@ -319,6 +327,8 @@ def _page(
     margin = log_page + rarity - _threshold(entity, row, per_day)
     if is_settled:
         entity.margin[row] = max(entity.margin[row], np.float32(margin))
+        if (local_ms + HABIT_REACH_MS) // HOUR_MS != entity.hour[row]:
+            entity.ahead[row] = max(entity.ahead[row], np.float32(margin))
     habit = max(_habit(entity, row, local_ms - HABIT_REACH_MS), _habit(entity, row, local_ms + HABIT_REACH_MS))
     return np.float64(np.exp(margin - habit - np.float64(entity.gate[row])))
 
@@ -368,7 +378,7 @@ def _end_hour(entity: Entity, counts: Array, mass: Array, row: int, per_day: flo
         moved = np.float64(entity.control[row]) + CONTROL_GAIN * (page - free)
         entity.control[row] = np.float32(min(max(moved, 0.0), CONTROL_MOST))
     peak[:] = np.float32(NO_PEAK)
-    entity.margin[row], entity.hour_ticks[row] = np.float32(NO_PEAK), np.float32(0.0)
+    entity.hour_ticks[row] = np.float32(0.0)
 
 
 @inline

@@ -167,7 +167,9 @@ def _metric(
     r_e, s_e = _scaled(np.float64(e[j]), news, np.float64(v[SIGMA_E, j]), spread, rate)
     r_x, s_x = _scaled(np.float64(x[j]), news, np.float64(v[SIGMA_X, j]), spread, rate)
     stray = np.float64(v[STRAY, j])
-    page_e, page_x = _bounded(np.float64(e[j]), stray, alone) + news, _bounded(np.float64(x[j]), stray, alone) + news
+    page_news = 0.0 if np.isnan(stray) else news
+    page_e = _bounded(np.float64(e[j]), stray, alone) + page_news
+    page_x = _bounded(np.float64(x[j]), stray, alone) + page_news
     smooth = np.float64(v[SMOOTH, j]) + SMOOTHING * (page_e - np.float64(v[SMOOTH, j]))
     r_g, s_g = _scaled(smooth, 0.0, np.float64(v[SIGMA_G, j]), 1.0, rate)
     signed = np.float64(e[j]) / (np.float64(v[SIGMA_E, j]) + FLOOR)
@@ -190,7 +192,9 @@ def _metric(
 
 @kernel
 def _bounded(residual: float, stray: float, alone: float) -> float:
-    """A residual, no larger than `stray` where the series is alone."""
+    """A residual, no larger than `stray` where the series is alone; none where stray is NaN."""
+    if np.isnan(stray):
+        return 0.0
     most = abs(stray) + (1.0 - alone) * abs(residual)
     return np.float64(min(max(residual, -most), most))
 

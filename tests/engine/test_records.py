@@ -101,6 +101,16 @@ def test_sentences_name_the_series_and_the_numbers(told: list[Record]) -> None:
     assert sum(one["share"] for one in first["components"]) == pytest.approx(1.0, abs=1e-3)
 
 
+def test_an_end_is_told_of_the_series_that_the_beginning_named(told: list[Record]) -> None:
+    begun = {one["alert"]: one for one in of(told, "alerts", "firing")}
+    ended = of(told, "alerts", "resolved")
+    assert ended
+    for one in ended:
+        series = [part["series"] for part in one["contributors"]]
+        assert series == [part["series"] for part in begun[one["alert"]]["contributors"]][:3]
+        assert one["series"] == begun[one["alert"]]["series"]
+
+
 @pytest.mark.parametrize("unit", [1e-7, 1e9])
 def test_numbers_are_told_whatever_their_unit(unit: float) -> None:
     """Six decimals of ten microseconds, in seconds, would be one digit."""

@@ -9,8 +9,8 @@ import pytest
 
 from engine.components import entity, tail
 from engine.shard import Shard
-from tests.engine.components.feed import log_of, of
-from tests.engine.logs import CONFIG, admit, fleet_log
+from tests.engine.components.feed import entity_run, log_of, of
+from tests.engine.logs import CONFIG, START_MS, admit, fleet_log
 
 HOSTS, METRICS, TICKS = 40, 3, 4000
 
@@ -54,3 +54,31 @@ def test_distil_and_seed_hand_on_the_distributions() -> None:
     for k in range(entity.HISTOGRAMS):
         mine, theirs = (tail.read(own.counts[e], own.mass[e], k, 0.02)[0] for e in (0, 1))
         assert theirs == pytest.approx(mine, abs=0.3)
+
+
+def nights(days: int, *, of_which: list[bool], jitter_min: int = 0, also_at: int | None = None) -> list[float]:
+    """Days at which a lone series pages that has a job of twenty minutes at two in each night that is marked."""
+    rng, minute = np.random.default_rng(0), np.arange(1440 * days)
+    values = 50 + 5 * np.sin(2 * np.pi * minute / 1440) + rng.normal(size=len(minute))
+    for day in np.flatnonzero(of_which):
+        begin = day * 1440 + 122 + (int(rng.integers(-jitter_min, jitter_min)) if jitter_min else 0)
+        values[begin : begin + 20] += 40 * rng.uniform(0.8, 1.2)
+    if also_at is not None:
+        values[also_at : also_at + 20] += 40
+    _, verdict = entity_run(values[:, None])
+    return [(one["started_ms"] - START_MS) / 86_400_000 for one in of(verdict.records, "alerts", "firing")]
+
+
+@pytest.mark.parametrize("jitter_min", [0, 15])
+def test_what_happens_every_night_pages_for_the_first_nights_only(jitter_min: int) -> None:
+    days = 21
+    paged = nights(days, of_which=[True] * days, jitter_min=jitter_min, also_at=20 * 1440 + 900)
+    at_night = [at for at in paged if at % 1 < 0.15]
+    assert len([at for at in at_night if at > 4]) <= 1
+    # At another time of the day the same is news.
+    assert any(20.6 < at < 20.66 for at in paged)
+
+
+def test_a_habit_ends_some_days_after_it_was_given_up() -> None:
+    of_which = [True] * 10 + [False] * 14 + [True]
+    assert any(24.05 < at < 24.15 for at in nights(25, of_which=of_which))

@@ -62,7 +62,7 @@ def test_the_conditional_residual_is_that_of_a_partial_regression(seen: Shard) -
         np.testing.assert_allclose(found[others], -slope, atol=0.03)
 
 
-def test_a_metric_that_is_missing_learns_nothing() -> None:
+def test_a_missing_metric_keeps_its_sizes_and_its_covariances_fade() -> None:
     values = process(1500)
     values[1000:, 1] = np.nan
     shard = cold()
@@ -71,11 +71,24 @@ def test_a_metric_that_is_missing_learns_nothing() -> None:
     before = {name: array.copy() for name, array in sections(shard).items()}
     whole, _ = entity_run(values)
     after = sections(whole)
-    kept = [blocks.MEAN, blocks.SEEN, blocks.SIGMA_E, blocks.SIGMA_X]
+    kept = [blocks.MEAN, blocks.SIGMA_E, blocks.SIGMA_X]
     np.testing.assert_array_equal(after["vectors"][kept, 1], before["vectors"][kept, 1])
-    np.testing.assert_array_equal(after["covariance"][1], before["covariance"][1])
-    assert (after["vectors"][blocks.SEEN, [0, 2]] > before["vectors"][blocks.SEEN, [0, 2]]).all()
+    # It counts as its mean from then on: 1000 of 1500 ticks.
+    assert after["covariance"][1, 0, 1] == pytest.approx(before["covariance"][1, 0, 1] * 2 / 3, rel=1e-3)
     assert_finite(whole)
+
+
+def test_a_metric_that_comes_and_goes_spoils_no_forecast() -> None:
+    """A copy of the first metric, there half of the time in long runs: the covariances stay those of one process."""
+    values = process(8000, seed=4)
+    copy = np.where((np.arange(8000) // 500 % 2 == 0)[:, None], values[:, :1], np.nan)
+    alone, _ = entity_run(values)
+    joined, _ = entity_run(np.hstack([values, copy]))
+    own, beside = (sections(shard)["vectors"][blocks.SIGMA_E, 1:3] for shard in (alone, joined))
+    np.testing.assert_allclose(beside, own, rtol=0.03)
+    part = sections(joined)["covariance"].astype(float)[:4, :, :4]
+    matrix = np.block([[part[:, m - k, :] if m >= k else part[:, k - m, :].T for m in range(4)] for k in range(4)])
+    assert np.linalg.eigvalsh(matrix).min() > -1e-3
 
 
 def test_copies_and_constants_break_nothing() -> None:
