@@ -51,9 +51,8 @@ ABOUT = 3
 
 
 class Life(NamedTuple):
-    """state; calm, age, severe in ticks; about, share (n, 3): the rows that an alert or question is about, or
-    -1, and their shares in it; peak: largest severity;
-    asked_ms, started_ms, incident_ms, ended_ms: event time or -1."""
+    """state; calm, age, severe in ticks; about, share (n, 3): rows that the last alert or question is about, or -1, and
+    their shares in it; peak: largest severity; asked_ms, started_ms, incident_ms, ended_ms: event time or -1."""
 
     state: Array
     calm: Array

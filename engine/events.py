@@ -87,9 +87,7 @@ def describe(
 
 @inline
 def name_only(events: Events, k: int, row: int, rows: Rows) -> None:
-    """One series, with nothing known of it but its last value; row -1: none."""
-    if row < 0:
-        return
+    """One series, with nothing known of it but its last value."""
     events.rows[k, 0], events.shares[k, 0] = row, np.float32(1.0)
     events.values[k, 0, 0] = rows.level.last[row]
 
@@ -103,12 +101,17 @@ def remember(events: Events, k: int, e: int, ents: Entities) -> None:
 
 @kernel
 def name_again(events: Events, k: int, e: int, rows: Rows, ents: Entities) -> None:
-    """The series that the beginning was about, with their shares then and their values now."""
+    """The series that the beginning was about, with their shares then and their values now.
+
+    Of one that is silent the last value only: what was expected of it is long past.
+    """
     for place in range(alerts.ABOUT):
         row = ents.life.about[e, place]
         if row >= 0:
             events.rows[k, place], events.shares[k, place] = row, ents.life.share[e, place]
-            _show(events, k, place, row, rows)
+            events.values[k, place, 0] = rows.level.last[row]
+            if rows.presence.absent[row] == 0:
+                _show(events, k, place, row, rows)
 
 
 @inline

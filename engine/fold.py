@@ -22,7 +22,7 @@ from engine import alerts, recipe, verdict
 from engine.absence import SWEEP_MOST, advance_clock
 from engine.columns import Array
 from engine.components import block as blocks
-from engine.components import change, entity, joint, level, presence, season, tail, trial, visits
+from engine.components import change, entity, familiar, joint, level, presence, season, tail, trial
 from engine.components.block import Block
 from engine.events import DRIFTED, FLAT, RETURNED, Events, note
 from engine.kernel import inline, kernel
@@ -126,7 +126,7 @@ def _sample(
         marks.outcome[at] = MISSING
     else:
         z, news, r_season, spread, stray = _value(
-            row, e, ts_ms, value, at, rows, ents, block, pool, marks, events, context
+            row, e, ts_ms, last_ms, value, at, rows, ents, block, pool, marks, events, context
         )
     if not is_first:
         report(rows, ents, block, pool, row, e, ts_ms, z, news, r_season, spread, stray)
@@ -134,8 +134,8 @@ def _sample(
 
 @inline
 def _value(
-    row: int, e: int, ts_ms: int, wire: float, at: int, rows: Rows, ents: Entities, block: Block, pool: Array,
-    marks: Marks, events: Events, context: Context,
+    row: int, e: int, ts_ms: int, last_ms: int, wire: float, at: int, rows: Rows, ents: Entities, block: Block,
+    pool: Array, marks: Marks, events: Events, context: Context,
 ) -> tuple[float, float, float, float, float]:  # fmt: skip
     """Score and learn one number of one series.
 
@@ -159,10 +159,13 @@ def _value(
     if not np.isnan(sd):
         z, news = level.score(rows.level, row, value, sd)
         slot = season.slot_of(ts_ms, context.offset_ms)
+        step_ms = np.float64(rows.presence.step_ms[row])
+        if slot != season.slot_of(last_ms, context.offset_ms):
+            season.enter(rows.season, row, slot, step_ms)
         forecast = season.expected(rows.season, row, slot)
         residual = z - forecast
         stray = season.stray(rows.season, row, slot, z)
-        if abs(z) == level.CLIP and visits.come(rows.visits, row, value, ts_ms):
+        if news != 0.0 and familiar.come(rows.familiar, row, value, ts_ms, step_ms):
             stray = np.nan
         spread = season.spread_at(rows.season, row, slot, entity.alone(ents.entity, e))
         r_season = season.relative(rows.season, row, residual + news, spread)
@@ -172,7 +175,6 @@ def _value(
         marks.expected[at] = np.float32(expected)
         marks.lower[at], marks.upper[at] = np.float32(expected - band), np.float32(expected + band)
         _judge_series(row, e, count, r_season, at, rows, ents, marks, context)
-        step_ms = np.float64(rows.presence.step_ms[row])
         is_old = change.is_old(count, step_ms)
         _watch_level(row, ts_ms, slot, value, sd, is_old, at, rows, events, context)
         is_held = change.is_suspected(rows.change, row, is_old)
@@ -251,11 +253,13 @@ def restart(rows: Rows, block: Block, pool: Array, row: int) -> None:
     for slot in range(season.SLOTS):
         rows.season.profile[slot, row] = np.float32(0.0)
         rows.season.visits[slot, row] = 0
+        rows.season.steady[slot, row] = season.NO_STEADY
     for hour in range(season.HOURS):
         rows.season.spread[hour, row] = np.float32(1.0)
     rows.trial.state[row] = trial.NONE
-    visits.clear(rows.visits, row)
+    familiar.clear(rows.familiar, row)
     change.clear(rows.change, row)
     b, j = rows.link.block[row], rows.link.slot[row]
     if b >= 0:
-        pool[block.start[b] + blocks.SEEN * block.capacity[b] + j] = np.float32(0.0)
+        for vector in (blocks.SEEN, blocks.AGE):
+            pool[block.start[b] + vector * block.capacity[b] + j] = np.float32(0.0)

@@ -17,7 +17,7 @@ from engine import alerts, first_sight, fold, records
 from engine.batch import Batch
 from engine.columns import Array
 from engine.components import entity as entity_component
-from engine.components import joint, presence
+from engine.components import joint, presence, solving
 from engine.config import EngineConfig
 from engine.errors import SnapshotError
 from engine.events import DRIFTED, fresh_events
@@ -211,7 +211,7 @@ class Shard:
             clock=self.roster.clock,
             table=alerts.NEXT,
             work=np.zeros((5, joint.WORK), np.float32),
-            scratch=np.zeros(joint.SCRATCH),
+            scratch=np.zeros(solving.SCRATCH),
             sums=np.zeros(joint.SUMS),
             channel=np.zeros(entity_component.EVIDENCE),
             share=np.zeros(entity_component.CHANNELS),

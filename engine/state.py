@@ -13,7 +13,7 @@ import numpy as np
 
 from engine import alerts, recipe
 from engine.columns import Array, Column, Spec, allocate, grow
-from engine.components import change, entity, level, presence, season, tail, trial, visits
+from engine.components import change, entity, familiar, habit, level, presence, season, tail, trial
 from engine.components.block import Block, empty_blocks
 
 # The clock of a shard: event time; votes for a later one, that time, the entity that voted last and for which time;
@@ -102,7 +102,7 @@ class Rows(NamedTuple):
     presence: presence.Presence
     shown: Shown
     trial: trial.Trial
-    visits: visits.Visits
+    familiar: familiar.Familiar
 
 
 class Entities(NamedTuple):
@@ -110,6 +110,7 @@ class Entities(NamedTuple):
 
     open: Open
     entity: entity.Entity
+    habit: habit.Habit
     life: alerts.Life
 
 
@@ -123,11 +124,12 @@ SERIES: dict[str, tuple[Any, Spec]] = {
     "presence": (presence.Presence, presence.COLUMNS),
     "shown": (Shown, SHOWN),
     "trial": (trial.Trial, trial.COLUMNS),
-    "visits": (visits.Visits, visits.COLUMNS),
+    "familiar": (familiar.Familiar, familiar.COLUMNS),
 }
 ENTITY: dict[str, tuple[Any, Spec]] = {
     "open": (Open, OPEN),
     "entity": (entity.Entity, entity.COLUMNS),
+    "habit": (habit.Habit, habit.COLUMNS),
     "life": (alerts.Life, alerts.COLUMNS),
 }
 

@@ -90,11 +90,18 @@ def close_tick(
     sums[:] = 0.0
     lone = entity.alone(own, e)
     b = tick.first_block[e]
+    is_wide = b >= 0 and block.next[b] >= 0
     while b >= 0:
         if is_gap:
             joint.forget_history(block, pool, b)
+        if is_wide:
+            joint.begin_part(sums)
         joint.step(block, pool, b, lone, context.work, context.scratch, sums)
+        if is_wide:
+            joint.end_part(sums)
         b = block.next[b]
+    if is_wide:
+        joint.take_largest_part(sums)
     entity.evidence(sums, context.channel)
     age = own.ticks[e]
     severity, page = np.nan, np.nan
@@ -103,7 +110,9 @@ def close_tick(
     if sums[joint.REPORTS] > 0.0:
         counts, mass = own.counts.reshape(-1, tail.BINS), own.mass.reshape(-1)
         local_ms = ts_ms + context.offset_ms
-        severity, page = entity.score(own, counts, mass, e, local_ms, context.channel, context.per_day, context.share)
+        severity, page = entity.score(
+            own, ents.habit, counts, mass, e, local_ms, context.channel, context.per_day, context.share
+        )
     else:
         # A tick without any value is no evidence, neither of calm nor of anything else.
         context.share[:] = 0.0

@@ -23,8 +23,8 @@ WIDEST = CAPACITIES[-1]
 NEAR = 4
 
 # Vectors of one value a metric, in this order at the start of a block.
-Z, NOVELTY, SEASONAL, HERE, MEAN, SIGMA_E, SIGMA_X, SIGMA_G, SMOOTH, SEEN, SCORE, SPREAD, STRAY = range(13)
-VECTORS = 13
+Z, NOVELTY, SEASONAL, HERE, MEAN, SIGMA_E, SIGMA_X, SIGMA_G, SMOOTH, SEEN, SCORE, SPREAD, STRAY, AGE = range(14)
+VECTORS = 14
 
 
 class Block(NamedTuple):
@@ -156,4 +156,4 @@ def seed(part: dict[str, Array], i: int, j: int, lagged: Array, residual: float)
 def seed_metric(part: dict[str, Array], j: int, sigmas: Array, rows: float) -> None:
     """Start a fresh metric's residual sizes (E, X, G), and let its covariances weigh as much as `rows` ticks."""
     part["vectors"][[SIGMA_E, SIGMA_X, SIGMA_G], j] = sigmas
-    part["vectors"][SEEN, j] = rows
+    part["vectors"][[SEEN, AGE], j] = rows

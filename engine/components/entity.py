@@ -12,9 +12,7 @@ source's. That of `page` starts with the weight of months: what is left after (1
 entities, and learned from one alone it would follow that one's incidents. (4) A lone series (`alone` = 1) has no
 others to agree with. Its evidence is the sample, not a stretch of them; and one number has a heavier tail than a mean
 of many, so its high quantile is the measure instead of its median. In between, 1 / metrics of the one and the rest of
-the other. (5) What would page in the same hour of three days is a habit, of a nightly job for one, and has to be larger
-than it was to page again. (6) Quantiles are read from the histograms every REFRESH ticks, by count, so batch cuts do
-not matter.
+the other. (5) Quantiles are read from the histograms every REFRESH ticks, by count, so batch cuts do not matter.
 """
 
 from __future__ import annotations
@@ -24,7 +22,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from engine.columns import Array, Column
+from engine.components import habit as habits
 from engine.components import joint, tail
+from engine.components.habit import HOUR_MS, HOURS, Habit
 from engine.kernel import inline
 
 E, X, S, M, ME, G = range(6)
@@ -62,7 +62,7 @@ NORMAL_TAIL = 1.34
 #: Ticks before an entity may page at all: the first solve of the joint model and half of the next; and before its hours
 #: are counted.
 SILENT, SETTLED = 48.0, 100.0
-HOUR_MS, HOURS_A_DAY, HOUR_TICKS = 3_600_000, 24, 60.0
+HOUR_TICKS = 60.0
 #: A page says that something is sudden and rare: what is no rarer than one in a hundred is worth as much less, and what
 #: is rarer a little more, by LIFT in ln for each power of ten.
 RARE, LIFT = 2.0, 0.15
@@ -72,12 +72,6 @@ PAGE_SHARE, PAGE_SLOPE = 0.05, 0.8
 #: The usual peak of a channel is what that of every fifth hour exceeds, in ln; at least half of a typical residual, or
 #: the least stir of a metric that is still all day would be large.
 PEAK_LEAST = -0.7
-#: An hour of the day that would have paged on HABIT_DAYS days has a habit; a day with such an hour counts one up, at
-#: most to HABIT_MOST (a weekend does not end it), a day without one down. Then a page has to be larger than it was by
-#: HABIT_MARGIN, in ln. What it was rises at once and falls slowly, in steps of 1 / HABIT_STEPS. A job may begin a
-#: little before or after: the habit of an hour reaches HABIT_REACH_MS into the ones beside it.
-HABIT_DAYS, HABIT_MOST, HABIT_MARGIN, HABIT_STEPS, HABIT_FALL = 3, 6, 0.3, 60.0, 0.2
-HABIT_REACH_MS = 900_000
 #: An entity whose hours pass the threshold, rare or not, more than CONTROL_FREE times as often as it may page becomes
 #: harder to page for, by CONTROL_GAIN in ln an hour up to CONTROL_MOST. Less than that may be the truth, and one far
 #: beyond the threshold counts CONTROL_FAR.
@@ -95,11 +89,9 @@ class Entity(NamedTuple):
     Of those as last read: middle, top (n, 6), median and high mark of each channel; quantiles (n, 5), of the severity
     evidence; present_from: where evidence is there; usual_peak (n, 3), of E, X, G; page_from, page_slope: quantile and
     slope of the page evidence. ticks; severe, present, urgent, recent: smoothed evidence. hour: of local time since the
-    epoch; peak (n, 4), margin, hour_ticks: largest ln(evidence), largest ln(page), ticks in it so far; ahead: largest
-    ln(page) of what belongs to the next hour as well. habit, habit_peak (n, 24): days and size. control, gate:
-    corrections of the page threshold in ln, from the pages there were and from people's answers. step_ms: typical time
-    between ticks. quality: share of the series that usually report (usual, a count) which do; moving: how many of them
-    usually move.
+    epoch; peak (n, 4), hour_ticks: largest ln(evidence) and ticks in it so far. control, gate: corrections of the page
+    threshold in ln, from the pages there were and from people's answers. step_ms: typical time between ticks. quality:
+    share of the series that usually report (usual, a count) which do; moving: how many of them usually move.
     """
 
     counts: Array
@@ -120,11 +112,7 @@ class Entity(NamedTuple):
     recent: Array
     hour: Array
     peak: Array
-    margin: Array
-    ahead: Array
     hour_ticks: Array
-    habit: Array
-    habit_peak: Array
     control: Array
     gate: Array
     step_ms: Array
@@ -183,11 +171,7 @@ COLUMNS = {
     "recent": Column(np.float32, 0.5),
     "hour": Column(np.int64, -1),
     "peak": Column(np.float32, NO_PEAK, after=(HOURLY,)),
-    "margin": Column(np.float32, NO_PEAK),
-    "ahead": Column(np.float32, NO_PEAK),
     "hour_ticks": Column(np.float32),
-    "habit": Column(np.uint8, after=(HOURS_A_DAY,)),
-    "habit_peak": Column(np.uint8, after=(HOURS_A_DAY,)),
     "control": Column(np.float32),
     "gate": Column(np.float32),
     "step_ms": Column(np.float32),
@@ -217,7 +201,8 @@ def count_reports(entity: Entity, row: int, reports: int, moving: float) -> None
 
     Against what is usual, not against all members: slow metrics beside fast ones are no gap in the data.
     """
-    rate = max(USUAL_RATE, 1.0 / (entity.ticks[row] + 1.0))
+    # The first tick counts whole, also of an entity that has borrowed an age.
+    rate = max(USUAL_RATE, 1.0 / (entity.ticks[row] + 1.0)) if entity.usual[row] > 0.0 else 1.0
     usual, now = np.float64(entity.usual[row]), np.float64(reports)
     usual += rate * (now - usual)
     entity.usual[row] = np.float32(usual)
@@ -259,8 +244,9 @@ def refresh(entity: Entity, counts: Array, mass: Array, row: int) -> None:
 
 @inline
 def score(
-    entity: Entity, counts: Array, mass: Array, row: int, local_ms: int, channel: Array, per_day: float, share: Array
-) -> tuple[float, float]:
+    entity: Entity, habit: Habit, counts: Array, mass: Array, row: int, local_ms: int, channel: Array, per_day: float,
+    share: Array,
+) -> tuple[float, float]:  # fmt: skip
     """(severity, page) of one tick; learns the distributions.
 
     local_ms: the tick's time in the zone that days are counted in. channel: ln(evidence), from `evidence`. share:
@@ -270,10 +256,9 @@ def score(
     if entity.ticks[row] % REFRESH == 0.0:
         refresh(entity, counts, mass, row)
     if local_ms // HOUR_MS != entity.hour[row]:
-        _end_hour(entity, counts, mass, row, per_day)
-        is_next = local_ms // HOUR_MS == entity.hour[row] + 1
-        entity.margin[row] = entity.ahead[row] if is_next else np.float32(NO_PEAK)
-        entity.hour[row], entity.ahead[row] = local_ms // HOUR_MS, np.float32(NO_PEAK)
+        _end_hour(entity, habit, counts, mass, row, per_day)
+        habits.begin_hour(habit, row, local_ms // HOUR_MS == entity.hour[row] + 1)
+        entity.hour[row] = local_ms // HOUR_MS
     u_severe, lone = 0.0, alone(entity, row)
     first: Any = np.int64(row) * HISTOGRAMS
     unit = np.float64(entity.unit[row])
@@ -285,7 +270,7 @@ def score(
             u_severe += min(np.exp(channel[k] - usual), SEVERITY_MOST) / 5.0
         tail.add(counts, mass, first + k, channel[k], unit)
     severity = _severity(entity, counts, mass, row, u_severe, lone)
-    page = _page(entity, row, local_ms, channel, severity, lone, per_day)
+    page = _page(entity, habit, row, local_ms, channel, severity, lone, per_day)
     entity.unit[row] = np.float32(tail.fade(counts, mass, first, TICKLY, unit, 1.0))
     entity.ticks[row] += 1.0
     return severity, page
@@ -311,7 +296,7 @@ def _severity(entity: Entity, counts: Array, mass: Array, row: int, u_severe: fl
 
 @inline
 def _page(
-    entity: Entity, row: int, local_ms: int, channel: Array, severity: float, lone: float, per_day: float
+    entity: Entity, habit: Habit, row: int, local_ms: int, channel: Array, severity: float, lone: float, per_day: float
 ) -> float:
     """Sudden, as far as the page evidence is above its recent level; rare, by severity; and no habit of this hour."""
     log_page = _urgency(entity, row, channel, lone)
@@ -326,20 +311,8 @@ def _page(
     rarity = np.log(10.0) * min(severity - RARE, 0.0) + LIFT * max(severity - RARE, 0.0)
     margin = log_page + rarity - _threshold(entity, row, per_day)
     if is_settled:
-        entity.margin[row] = max(entity.margin[row], np.float32(margin))
-        if (local_ms + HABIT_REACH_MS) // HOUR_MS != entity.hour[row]:
-            entity.ahead[row] = max(entity.ahead[row], np.float32(margin))
-    habit = max(_habit(entity, row, local_ms - HABIT_REACH_MS), _habit(entity, row, local_ms + HABIT_REACH_MS))
-    return np.float64(np.exp(margin - habit - np.float64(entity.gate[row])))
-
-
-@inline
-def _habit(entity: Entity, row: int, local_ms: int) -> float:
-    """How much larger, in ln, a page has to be at a time at which it is a habit; 0 at others."""
-    hour = (local_ms // HOUR_MS) % HOURS_A_DAY
-    if entity.habit[row, hour] < HABIT_DAYS:
-        return 0.0
-    return np.float64(entity.habit_peak[row, hour]) / HABIT_STEPS + HABIT_MARGIN
+        habits.see(habit, row, local_ms, margin)
+    return np.float64(np.exp(margin - habits.needed(habit, row, local_ms) - np.float64(entity.gate[row])))
 
 
 @inline
@@ -357,7 +330,7 @@ def _urgency(entity: Entity, row: int, channel: Array, lone: float) -> float:
 
 
 @inline
-def _end_hour(entity: Entity, counts: Array, mass: Array, row: int, per_day: float) -> None:
+def _end_hour(entity: Entity, habit: Habit, counts: Array, mass: Array, row: int, per_day: float) -> None:
     """Count the peaks of the hour that is over, learn its habit, and hold the entity to its budget of pages."""
     first: Any = np.int64(row) * HISTOGRAMS
     peak, ticks = entity.peak[row], np.float64(entity.hour_ticks[row])
@@ -370,7 +343,7 @@ def _end_hour(entity: Entity, counts: Array, mass: Array, row: int, per_day: flo
             weight = ticks * tail.UNUSUAL_WEIGHT if PEAK_E + k == PEAK_PAGE and over >= 0.0 else ticks
             tail.add(counts, mass, first + PEAK_E + k, np.float64(peak[k]), unit * weight)
         entity.hour_unit[row] = np.float32(tail.fade(counts, mass, first + PEAK_E, HOURLY, unit, ticks))
-        _learn_habit(entity, row, np.float64(entity.margin[row]))
+        habits.learn(habit, row, entity.hour[row] % HOURS)
         page = 0.0
         if over >= 0.0:
             page = CONTROL_FAR if over > FAR else 1.0
@@ -379,19 +352,6 @@ def _end_hour(entity: Entity, counts: Array, mass: Array, row: int, per_day: flo
         entity.control[row] = np.float32(min(max(moved, 0.0), CONTROL_MOST))
     peak[:] = np.float32(NO_PEAK)
     entity.hour_ticks[row] = np.float32(0.0)
-
-
-@inline
-def _learn_habit(entity: Entity, row: int, margin: float) -> None:
-    """One more day of the hour that is over. margin: ln of its largest page, had it no habit."""
-    hour = entity.hour[row] % HOURS_A_DAY
-    days, size = np.int64(entity.habit[row, hour]), np.float64(entity.habit_peak[row, hour])
-    if margin < 0.0:
-        entity.habit[row, hour] = max(days - 1, 0)
-        return
-    now = min(margin * HABIT_STEPS, 255.0)
-    entity.habit_peak[row, hour] = np.int64(np.rint(now if days == 0 else follow(size, now, 1.0, HABIT_FALL)))
-    entity.habit[row, hour] = min(days + 1, HABIT_MOST)
 
 
 @inline
@@ -405,7 +365,7 @@ def _threshold(entity: Entity, row: int, per_day: float) -> float:
 @inline
 def hour_rate(entity: Entity, row: int, per_day: float) -> float:
     """Share of hours, or of ticks where they come less often, that may have a page."""
-    return per_day * max(np.float64(entity.step_ms[row]) / HOUR_MS, 1.0) / HOURS_A_DAY
+    return per_day * max(np.float64(entity.step_ms[row]) / HOUR_MS, 1.0) / HOURS
 
 
 @inline

@@ -18,8 +18,9 @@ from __future__ import annotations
 import numpy as np
 
 from engine.columns import Array
-from engine.components import linear
+from engine.components import solving
 from engine.components.block import (
+    AGE,
     HERE,
     MEAN,
     NEAR,
@@ -43,25 +44,28 @@ from engine.kernel import kernel, summing
 RATE, RESIDUAL_RATE, SIGMA_RATE = 2e-5, 1e-4, 1e-4
 FLOOR, MOST, WINSOR, SIGNED_MOST = 0.02, 50.0, 30.0, 10.0
 SMOOTHING = 0.3
-#: Ridge of the solves in ticks, and the variance added before a Mahalanobis inverse (directions below it are noise).
-RIDGE, NUGGET = 10.0, 0.05
 #: Young residuals are over-sure: scores grow to full size over this many ticks.
 DAMP = 80.0
 #: Ticks between solves: a 64th of the age, within bounds. After a change of regime the forecast is as wrong as the last
 #: solve is old, and all that while it looks like evidence.
 SOLVE_SHARE, SOLVE_LEAST, SOLVE_MOST = 1.0 / 64.0, 32.0, 256.0
+#: Where the age of a metric stops: float32 counts exactly to 16 million.
+MOST_AGE = 1e6
 #: A metric whose forecast never errs is a constant; it may not dilute the mean over metrics.
 CONSTANT = 1e-3
 # Sums over an entity's metrics, filled block by block.
 SUM_E, SUM_X, SUM_S, SUM_G, SUM_M, SUM_ME, ACTIVE, WIDTH, REPORTS, SUM_PAGE_E, SUM_PAGE_X = range(11)
-SUMS = 11
+# What they were before a block, and the largest mean of a block so far, of the three that `page` takes.
+PART_G, PART_E, PART_X, PART_ACTIVE, MOST_G, MOST_E, MOST_X = range(11, 18)
+SUMS = 18
+#: A block of fewer active metrics than this counts as one of so many, in an entity of several: few are noisy.
+PART_LEAST = 20.0
+#: Familiar values are excused in a quarter of the metrics at most, or one.
+FAMILIAR_SHARE = 0.25
 #: The score that explanations go by follows as fast as `severity` does: the name told is that of what made it high.
 SCORE_UP, SCORE_DOWN = 0.3, 0.05
 #: float32 numbers of one scratch vector: now and 20 lags of the widest block.
 WORK = 21 * 40
-#: float64 numbers that a solve of the widest block needs: right sides, then the matrix.
-SCRATCH_RIGHT = 4 * 40 * 40
-SCRATCH = SCRATCH_RIGHT + 160 * 160
 
 
 @kernel
@@ -91,13 +95,17 @@ def step(block: Block, pool: Array, b: int, alone: float, work: Array, scratch: 
         e[j] = past[j] - _dot(part[forecast + j * back * c : forecast + (j + 1) * back * c], lagged)
         x[j] = _dot(part[conditional + j * NEAR * c : conditional + (j + 1) * NEAR * c], past)
         y[j] = past[j] + v[NOVELTY, j] * v[HERE, j]
+        if v[SEEN, j] < v[AGE, j]:
+            # Its variance in the covariances is that of all ticks, most of them without it.
+            y[j] *= np.sqrt(v[SEEN, j] / v[AGE, j])
     weight = ticks / (ticks + 300.0)
     sums[SUM_M] += _distance(part[inverse:residual], c, d, y) * weight
     damp = ticks / (ticks + DAMP)
+    is_excused = _familiar_share(v, d) <= FAMILIAR_SHARE
     for j in range(d):
-        # By the age of the metric, not of its block: one that joins late learns its sizes fast.
+        # By the samples of the metric, not of its block: one that joins late learns its sizes fast.
         young = 1.0 / (np.float64(v[SEEN, j]) + 1.0)
-        _metric(v, j, e, x, y, damp, max(SIGMA_RATE, young), alone, sums)
+        _metric(v, j, e, x, y, damp, max(SIGMA_RATE, young), alone, is_excused, sums)
         # x[j] is scored; its place holds the rate of the residual from here on.
         x[j] = np.float32(max(RESIDUAL_RATE, young))
     sums[SUM_ME] += _distance(part[residual_inverse:end], c, d, y) * weight
@@ -106,19 +114,43 @@ def step(block: Block, pool: Array, b: int, alone: float, work: Array, scratch: 
     _learn(v, part[covariance:forecast], h, c, d, back, past, rates)
     block.ticks[b] = min(ticks + 1.0, 1e9)
     if block.ticks[b] >= block.solve_at[b]:
-        solve(block, pool, b, scratch)
-        block.solve_at[b] += _pause(v[SEEN, :d], block.ticks[b])
+        solving.solve(block, pool, b, scratch)
+        block.solve_at[b] += _pause(v[AGE, :d], block.ticks[b])
 
 
 @kernel
-def _pause(seen: Array, ticks: float) -> float:
-    """Ticks to the next solve. seen (d,): samples of each metric.
+def begin_part(sums: Array) -> None:
+    """Before the step of one of several blocks."""
+    sums[PART_G], sums[PART_E], sums[PART_X] = sums[SUM_G], sums[SUM_PAGE_E], sums[SUM_PAGE_X]
+    sums[PART_ACTIVE] = sums[ACTIVE]
+
+
+@kernel
+def end_part(sums: Array) -> None:
+    """After the step of one of several blocks."""
+    active = max(sums[ACTIVE] - sums[PART_ACTIVE], PART_LEAST)
+    sums[MOST_G] = max(sums[MOST_G], (sums[SUM_G] - sums[PART_G]) / active)
+    sums[MOST_E] = max(sums[MOST_E], (sums[SUM_PAGE_E] - sums[PART_E]) / active)
+    sums[MOST_X] = max(sums[MOST_X], (sums[SUM_PAGE_X] - sums[PART_X]) / active)
+
+
+@kernel
+def take_largest_part(sums: Array) -> None:
+    """A page is about the worst block of a wide entity, not about the mean of all."""
+    active = max(sums[ACTIVE], 1.0)
+    sums[SUM_G], sums[SUM_PAGE_E] = sums[MOST_G] * active, sums[MOST_E] * active
+    sums[SUM_PAGE_X] = sums[MOST_X] * active
+
+
+@kernel
+def _pause(ages: Array, ticks: float) -> float:
+    """Ticks to the next solve. ages (d,): ticks since the first sample of each metric.
 
     One that has joined a grown block is not to be solved for from a handful of samples, over and over.
     """
     youngest = ticks
-    for j in range(len(seen)):
-        youngest = min(youngest, np.float64(seen[j]))
+    for j in range(len(ages)):
+        youngest = min(youngest, np.float64(ages[j]))
     if youngest < SOLVE_MOST and youngest < 0.5 * ticks:
         return SOLVE_MOST
     return np.float64(min(max(np.floor(ticks * SOLVE_SHARE), SOLVE_LEAST), SOLVE_MOST))
@@ -152,12 +184,13 @@ def _distance(a: Array, c: int, d: int, y: Array) -> float:
 
 @kernel
 def _metric(
-    v: Array, j: int, e: Array, x: Array, y: Array, damp: float, rate: float, alone: float, sums: Array
+    v: Array, j: int, e: Array, x: Array, y: Array, damp: float, rate: float, alone: float, excused: bool, sums: Array
 ) -> None:
     """Scaled scores of one metric; leaves the clipped signed residual in y for the distance ME.
 
     For `page` what a lone series does counts only as far as its day does not know it: of an error of the forecast no
-    more than the distance from the season. Several metrics are each other's witnesses.
+    more than the distance from the season. Several metrics are each other's witnesses. excused: a value far out that
+    is familiar (STRAY is NaN) does not count.
     """
     y[j] = np.float32(0.0)
     if v[HERE, j] == 0.0:
@@ -167,9 +200,16 @@ def _metric(
     r_e, s_e = _scaled(np.float64(e[j]), news, np.float64(v[SIGMA_E, j]), spread, rate)
     r_x, s_x = _scaled(np.float64(x[j]), news, np.float64(v[SIGMA_X, j]), spread, rate)
     stray = np.float64(v[STRAY, j])
-    page_news = 0.0 if np.isnan(stray) else news
-    page_e = _bounded(np.float64(e[j]), stray, alone) + page_news
-    page_x = _bounded(np.float64(x[j]), stray, alone) + page_news
+    page_e: float = np.float64(e[j]) + news
+    page_x: float = np.float64(x[j]) + news
+    if np.isnan(stray):
+        if excused:
+            page_e, page_x = 0.0, 0.0
+    else:
+        page_e, page_x = (
+            _bounded(np.float64(e[j]), stray, alone) + news,
+            _bounded(np.float64(x[j]), stray, alone) + news,
+        )
     smooth = np.float64(v[SMOOTH, j]) + SMOOTHING * (page_e - np.float64(v[SMOOTH, j]))
     r_g, s_g = _scaled(smooth, 0.0, np.float64(v[SIGMA_G, j]), 1.0, rate)
     signed = np.float64(e[j]) / (np.float64(v[SIGMA_E, j]) + FLOOR)
@@ -182,8 +222,8 @@ def _metric(
         sums[SUM_X] += r_x * damp
         sums[SUM_G] += r_g * damp
         sums[SUM_S] += r_s * damp
-        sums[SUM_PAGE_E] += min(abs(page_e) / (np.float64(v[SIGMA_E, j]) * spread + FLOOR), MOST) * damp
-        sums[SUM_PAGE_X] += min(abs(page_x) / (np.float64(v[SIGMA_X, j]) * spread + FLOOR), MOST) * damp
+        sums[SUM_PAGE_E] += _ratio(page_e, np.float64(v[SIGMA_E, j]) * spread) * damp
+        sums[SUM_PAGE_X] += _ratio(page_x, np.float64(v[SIGMA_X, j]) * spread) * damp
     v[SIGMA_E, j], v[SIGMA_X, j], v[SIGMA_G, j] = np.float32(s_e), np.float32(s_x), np.float32(s_g)
     v[SMOOTH, j] = np.float32(smooth)
     now, score = (r_e + r_x + r_s + r_g) / 4.0, np.float64(v[SCORE, j])
@@ -192,19 +232,32 @@ def _metric(
 
 @kernel
 def _bounded(residual: float, stray: float, alone: float) -> float:
-    """A residual, no larger than `stray` where the series is alone; none where stray is NaN."""
-    if np.isnan(stray):
-        return 0.0
+    """A residual, no larger than `stray` where the series is alone."""
     most = abs(stray) + (1.0 - alone) * abs(residual)
     return np.float64(min(max(residual, -most), most))
 
 
 @kernel
+def _familiar_share(v: Array, d: int) -> float:
+    """Share of the metrics whose value is far out and familiar. Many at once are no coincidence, and not excused."""
+    familiar, here = 0.0, 0.0
+    for j in range(d):
+        here += np.float64(v[HERE, j])
+        familiar += np.float64(v[HERE, j]) if np.isnan(v[STRAY, j]) else 0.0
+    return familiar / here if familiar > 1.0 else 0.0
+
+
+@kernel
+def _ratio(value: float, size: float) -> float:
+    """|value| in its typical size, at most 50."""
+    return np.float64(min(abs(value) / (size + FLOOR), MOST))
+
+
+@kernel
 def _scaled(value: float, news: float, sigma: float, spread: float, rate: float) -> tuple[float, float]:
     """(|value + news| in typical sizes of this hour, at most 50; the typical size after learning the value)."""
-    ratio = min(abs(value + news) / (sigma * spread + FLOOR), MOST)
     bounded = min(abs(value), WINSOR * (sigma + FLOOR))
-    return ratio, np.sqrt(sigma * sigma + rate * (bounded * bounded - sigma * sigma))
+    return _ratio(value + news, sigma * spread), np.sqrt(sigma * sigma + rate * (bounded * bounded - sigma * sigma))
 
 
 @kernel
@@ -224,7 +277,7 @@ def _learn(v: Array, covariance: Array, h: Array, c: int, d: int, back: int, pas
     """Move means and lag covariances, each pair at the rate of its younger metric; shift the history."""
     length = (back + 1) * c
     for j in range(c):
-        rate = np.float32(max(RATE, 1.0 / (np.float64(v[SEEN, j]) + 1.0)))
+        rate = np.float32(max(RATE, 1.0 / (np.float64(v[AGE, j]) + 1.0)))
         for k in range(back + 1):
             rates[k * c + j] = rate
     for i in range(d):
@@ -236,10 +289,11 @@ def _learn(v: Array, covariance: Array, h: Array, c: int, d: int, back: int, pas
     for k in range(back * c):
         h[k] = past[k]
     for j in range(d):
-        v[MEAN, j] += rates[j] * v[HERE, j] * (v[Z, j] - v[MEAN, j])
-        # From its first sample on every tick counts.
-        tick = v[HERE, j] if v[SEEN, j] == 0.0 else np.float32(1.0)
-        v[SEEN, j] = min(v[SEEN, j] + tick, np.float32(1.0 / RATE))
+        if v[HERE, j] != 0.0:
+            v[MEAN, j] += np.float32(max(RATE, 1.0 / (np.float64(v[SEEN, j]) + 1.0))) * (v[Z, j] - v[MEAN, j])
+        if v[AGE, j] < MOST_AGE and v[AGE, j] + v[HERE, j] > 0.0:
+            v[AGE, j] += np.float32(1.0)
+            v[SEEN, j] += v[HERE, j]
 
 
 @kernel
@@ -248,99 +302,3 @@ def forget_history(block: Block, pool: Array, b: int) -> None:
     c, start = block.capacity[b], block.start[b]
     for k in range(lags(c) * c):
         pool[start + places(c)[0] + k] = np.float32(0.0)
-
-
-@kernel
-def solve(block: Block, pool: Array, b: int, scratch: Array) -> None:
-    """Forecast weights, conditional weights and both inverses from the covariances, with a ridge of 10 ticks."""
-    c, d, start = block.capacity[b], block.width[b], block.start[b]
-    back = lags(c)
-    _, covariance, forecast, conditional, inverse, residual, residual_inverse, end = places(c)
-    part = pool[start : start + end]
-    cov = part[covariance:forecast].reshape(c, back + 1, c)
-    ridge = RIDGE / (min(block.ticks[b], 1.0 / RATE) + RIDGE)
-    matrix = scratch[SCRATCH_RIGHT:]
-    _solve_forecast(cov, part[forecast:conditional].reshape(c, back, c), back, d, ridge, scratch, matrix)
-    _solve_conditional(cov, part[conditional:inverse].reshape(c, NEAR, c), d, ridge, scratch, matrix)
-    _invert(part[covariance:forecast], (back + 1) * c, part[inverse:residual], c, d, ridge + NUGGET, matrix)
-    _invert(part[residual:residual_inverse], c, part[residual_inverse:end], c, d, ridge + NUGGET, matrix)
-
-
-@kernel
-def _solve_forecast(cov: Array, weights: Array, back: int, d: int, ridge: float, scratch: Array, matrix: Array) -> None:
-    """Yule-Walker: weights[j, k, i] of z_i(t - 1 - k) in the forecast of z_j(t)."""
-    right = scratch[: back * d * d].reshape(back * d, d)
-    for k in range(back):
-        for i in range(d):
-            for j in range(d):
-                right[k * d + i, j] = cov[j, k + 1, i]
-    _solve_toeplitz(cov, back, d, ridge, right, matrix, False)
-    for j in range(d):
-        for k in range(back):
-            for i in range(d):
-                weights[j, k, i] = np.float32(right[k * d + i, j])
-
-
-@kernel
-def _solve_conditional(cov: Array, near: Array, d: int, ridge: float, scratch: Array, matrix: Array) -> None:
-    """Rows of the inverse covariance of (now, three ticks back), each divided by its diagonal element.
-
-    The unknowns run from the oldest tick to now, so that the unit vectors stand last and the forward pass is short.
-    """
-    unit = scratch[: NEAR * d * d].reshape(NEAR * d, d)
-    unit[:, :] = 0.0
-    for j in range(d):
-        unit[(NEAR - 1) * d + j, j] = 1.0
-    _solve_toeplitz(cov, NEAR, d, ridge, unit, matrix, True)
-    for j in range(d):
-        own = unit[(NEAR - 1) * d + j, j]
-        for k in range(NEAR):
-            for i in range(d):
-                near[j, k, i] = np.float32(unit[(NEAR - 1 - k) * d + i, j] / own)
-
-
-@kernel
-def _solve_toeplitz(
-    cov: Array, blocks: int, d: int, ridge: float, right: Array, matrix: Array, is_forward: bool
-) -> None:
-    """Overwrite `right` by the solution; triples the ridge until the matrix is positive definite.
-
-    cov[i, k, j] is E z_i(t) z_j(t - k). is_forward: the unknowns run from the oldest tick to now; else from the
-    newest lag back.
-    """
-    n = blocks * d
-    a = matrix[: n * n].reshape(n, n)
-    for _ in range(20):
-        for k in range(blocks):
-            for m in range(k, blocks):
-                for i in range(d):
-                    for j in range(d):
-                        a[k * d + i, m * d + j] = cov[j, m - k, i] if is_forward else cov[i, m - k, j]
-        for i in range(n):
-            a[i, i] += ridge
-        if linear.cholesky(a):
-            linear.solve(a, right)
-            return
-        ridge *= 3.0
-    right[:, :] = 0.0
-
-
-@kernel
-def _invert(source: Array, stride: int, target: Array, c: int, d: int, nugget: float, matrix: Array) -> None:
-    """Inverse of the symmetric matrix whose rows stand at multiples of `stride`, plus nugget on the diagonal."""
-    n = d * d
-    a, b = matrix[:n].reshape(d, d), matrix[n : 2 * n].reshape(d, d)
-    for _ in range(20):
-        for i in range(d):
-            for j in range(d):
-                a[i, j] = 0.5 * (np.float64(source[i * stride + j]) + np.float64(source[j * stride + i]))
-                b[i, j] = 0.0
-            a[i, i] += nugget
-            b[i, i] = 1.0
-        if linear.cholesky(a):
-            break
-        nugget *= 3.0
-    linear.solve(a, b)
-    for i in range(d):
-        for j in range(d):
-            target[i * c + j] = np.float32(b[i, j])

@@ -32,15 +32,21 @@ SIGMA_RATE, SIGMA_WINSOR, SIGMA_FLOOR, MOST = 1e-4, 30.0, 0.02, 50.0
 HOURS, SLOTS_AN_HOUR = 24, 4
 SPREAD_SHARE, SPREAD_YOUNG = 0.7, 300.0
 SPREAD_RATE, SPREAD_FIRST = 0.005, 0.25
+#: What a slot steadily has moves by half of the way a day at most, the profile's own slowness included, so that one
+#: day's outage is not what the next day usually has. It is kept in steps of 1 / STEADY_STEPS sd; where there is none
+#: yet, a value is as far off as can be.
+STEADY_RATE, STEADY_STEPS, NO_STEADY, FAR_OFF = 0.5, 20.0, -128, 12.0
 #: A squared residual counts up to so many of its usual ones, so that an incident is no habit of its hour.
 SPREAD_MOST = 9.0
 
 
 class Season(NamedTuple):
-    """profile in sd, bucket-major; visits: learned samples of a slot, up to 255; sigma: rms of the residual, in sd;
-    spread: variance of the residual in an hour of the day over sigma squared, bucket-major."""
+    """profile in sd, bucket-major; steady: the same of many days, in steps; visits: learned samples of a slot, to
+    255; spread: variance of the residual in an hour of the day over sigma squared, bucket-major; sigma: rms of the
+    residual, in sd."""
 
     profile: Array
+    steady: Array
     visits: Array
     spread: Array
     level: Array
@@ -50,6 +56,7 @@ class Season(NamedTuple):
 
 COLUMNS = {
     "profile": Column(np.float32, before=(SLOTS,)),
+    "steady": Column(np.int8, NO_STEADY, before=(SLOTS,)),
     "visits": Column(np.uint8, before=(SLOTS,)),
     "spread": Column(np.float32, 1.0, before=(HOURS,)),
     "level": Column(np.float32),
@@ -71,18 +78,34 @@ def expected(season: Season, row: int, slot: int) -> float:
 
 
 @inline
-def stray(season: Season, row: int, slot: int, z: float) -> float:
-    """Distance of z, in sd, from all that this quarter of an hour, the one before and the one after usually have.
+def enter(season: Season, row: int, slot: int, step_ms: float) -> None:
+    """A slot begins: what it was until yesterday becomes a part of what is steady."""
+    if season.visits[slot, row] == 0:
+        return
+    now, known = np.float64(season.profile[slot, row]), np.int64(season.steady[slot, row])
+    if known != NO_STEADY:
+        was = np.float64(known) / STEADY_STEPS
+        samples = min(SLOT_MS / step_ms, SLOT_SAMPLES) if step_ms > 0.0 else SLOT_SAMPLES
+        now = was + min(STEADY_RATE / (1.0 - (1.0 - PROFILE_RATE) ** max(samples, 1.0)), 1.0) * (now - was)
+    season.steady[slot, row] = np.int64(np.rint(min(max(now * STEADY_STEPS, -127.0), 127.0)))
 
-    Of three, because what happens daily does not begin at the same second, nor at the edge of a slot.
+
+@inline
+def stray(season: Season, row: int, slot: int, z: float) -> float:
+    """Distance of z, in sd, from all that this quarter of an hour, the one before and the one after steadily have.
+
+    Of three, because what happens daily does not begin at the same second, nor at the edge of a slot. FAR_OFF where
+    the slot has no day behind it.
     """
-    now, before = np.float64(season.profile[slot, row]), np.float64(season.profile[(slot - 1) % SLOTS, row])
-    low, high = min(now, before), max(now, before)
-    if season.visits[(slot + 1) % SLOTS, row] > 0:
-        after = np.float64(season.profile[(slot + 1) % SLOTS, row])
-        low, high = min(low, after), max(high, after)
+    if season.steady[slot, row] == NO_STEADY:
+        return FAR_OFF
+    low = high = np.float64(season.steady[slot, row])
+    for beside in (slot - 1, slot + 1):
+        known = season.steady[beside % SLOTS, row]
+        if known != NO_STEADY:
+            low, high = min(low, np.float64(known)), max(high, np.float64(known))
     off = z - np.float64(season.level[row])
-    return np.float64(max(off - high, 0.0) + min(off - low, 0.0))
+    return np.float64(max(off - high / STEADY_STEPS, 0.0) + min(off - low / STEADY_STEPS, 0.0))
 
 
 @inline

@@ -85,5 +85,5 @@ def test_an_open_question_goes_along_with_its_host() -> None:
     for state in (shard.export(), one, merge(two, one)):
         held = Shard.restore(state, CONFIG)
         assert held.counters()["pending"] == 1
-        (asked,) = held.roster.ents.life.asked[held.roster.ents.life.asked >= 0]
+        (asked,) = held.roster.ents.life.about[held.roster.ents.life.about >= 0]
         assert held.roster.names[asked] == 'm6{host="h1"}'

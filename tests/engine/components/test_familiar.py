@@ -1,4 +1,4 @@
-"""Visits: what comes often is familiar, what stays long or comes seldom is not."""
+"""Familiar: what comes often is familiar, what stays long or comes seldom is not."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 
 from engine.columns import allocate
-from engine.components import visits
+from engine.components import familiar
 from tests.engine.components.feed import MINUTE_MS, entity_run, of, plain
 from tests.engine.logs import START_MS
 
 DAY_MS = 1440 * MINUTE_MS
 
 
-def fresh() -> visits.Visits:
-    return visits.Visits(*allocate({"visits": (visits.Visits, visits.COLUMNS)}, 1)[0])
+def fresh() -> familiar.Familiar:
+    return familiar.Familiar(*allocate({"familiar": (familiar.Familiar, familiar.COLUMNS)}, 1)[0])
 
 
-def came(state: visits.Visits, value: float, ts_ms: int) -> bool:
-    return bool(plain(visits.come)(state, 0, value, ts_ms))
+def came(state: familiar.Familiar, value: float, ts_ms: int) -> bool:
+    return bool(plain(familiar.come)(state, 0, value, ts_ms, 60_000.0))
 
 
 @pytest.mark.parametrize(("every_days", "first_familiar"), [(0.5, 4), (1.0, 5), (2.0, None), (7.0, None)])
