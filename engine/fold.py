@@ -165,8 +165,10 @@ def _value(
         forecast = season.expected(rows.season, row, slot)
         residual = z - forecast
         stray = season.stray(rows.season, row, slot, z)
-        if news != 0.0 and familiar.come(rows.familiar, row, value, ts_ms, step_ms):
-            stray = np.nan
+        if news != 0.0:
+            had = rows.familiar
+            if familiar.come(had.value, had.weight, had.minute, row, value, ts_ms, step_ms):
+                stray = np.nan
         spread = season.spread_at(rows.season, row, slot, entity.alone(ents.entity, e))
         r_season = season.relative(rows.season, row, residual + news, spread)
         expected = rows.level.mean[row] + sd * forecast

@@ -78,6 +78,9 @@ PEAK_LEAST = -0.7
 CONTROL_FREE, CONTROL_GAIN, CONTROL_MOST, CONTROL_FAR = 10.0, 0.05, 0.8, 0.3
 #: In ln: beyond the threshold by so much is far.
 FAR = 0.7
+#: In ln: a forecast error so far beyond its usual peak, of which the time of the day explains the larger half, is a
+#: page that was not sent.
+EXPLAINED = 1.4
 USUAL_RATE, QUALITY_RATE = 0.002, 0.05
 #: ln(evidence) of an hour that has had none; the least evidence that there is.
 NO_PEAK, LEAST = -9.0, 1e-3
@@ -311,7 +314,9 @@ def _page(
     rarity = np.log(10.0) * min(severity - RARE, 0.0) + LIFT * max(severity - RARE, 0.0)
     margin = log_page + rarity - _threshold(entity, row, per_day)
     if is_settled:
-        habits.see(habit, row, local_ms, margin)
+        over = channel[E] - np.float64(entity.usual_peak[row, 0])
+        is_explained = over >= EXPLAINED and channel[E] - channel[PAGE_E] >= 0.5 * EXPLAINED
+        habits.see(habit, row, local_ms, margin, is_explained)
     return np.float64(np.exp(margin - habits.needed(habit, row, local_ms) - np.float64(entity.gate[row])))
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.columns import Array, Column
-from engine.kernel import kernel
+from engine.kernel import inline, kernel
 
 #: Values kept a series.
 KEPT = 3
@@ -47,28 +47,30 @@ COLUMNS = {
 
 
 @kernel
-def come(familiar: Familiar, row: int, value: float, ts_ms: int, step_ms: float) -> bool:
-    """Learn a sample far out; True if the series has had its value often. Called for samples far out only."""
+def come(values: Array, weights: Array, minutes: Array, row: int, value: float, ts_ms: int, step_ms: float) -> bool:
+    """Learn a sample far out; True if the series has had its value often. Called for samples far out only.
+
+    The columns one by one: a whole group as an argument would be copied at each sample, whether it is called or not.
+    """
     minute, least, place = ts_ms // MINUTE_MS, np.inf, 0
     apart = max(APART, APART_STEPS * step_ms / MINUTE_MS)
     for k in range(KEPT):
-        known, weight = np.float64(familiar.value[row, k]), np.float64(familiar.weight[row, k])
-        away = max(np.float64(minute - familiar.minute[row, k]), 0.0)
+        known, weight = np.float64(values[row, k]), np.float64(weights[row, k])
+        away = max(np.float64(minute - minutes[row, k]), 0.0)
         weight *= 0.5 ** (away / HALF_LIFE)
         if weight > 0.0 and abs(value - known) <= SAME * max(abs(value), abs(known)):
             # Of one visit nothing fades before it is over.
             if away >= apart:
-                familiar.weight[row, k] = np.float32(weight + 1.0)
-            familiar.minute[row, k] = minute
-            return bool(familiar.weight[row, k] >= ENOUGH)
+                weights[row, k] = np.float32(weight + 1.0)
+            minutes[row, k] = minute
+            return bool(weights[row, k] >= ENOUGH)
         if weight < least:
             least, place = weight, k
-    familiar.value[row, place], familiar.weight[row, place] = np.float32(value), np.float32(1.0)
-    familiar.minute[row, place] = minute
+    values[row, place], weights[row, place], minutes[row, place] = np.float32(value), np.float32(1.0), minute
     return False
 
 
-@kernel
+@inline
 def clear(familiar: Familiar, row: int) -> None:
     """The meaning of the numbers has changed."""
     for k in range(KEPT):

@@ -32,12 +32,14 @@ NONE = -9.0
 
 class Habit(NamedTuple):
     """days, size (n, 24): how often of late, how large in steps; largest: ln of the largest page of this hour so far;
-    ahead: of that part of it which belongs to the next hour as well."""
+    ahead: of that part of it which belongs to the next hour as well; explained: was there what would have paged, had
+    it not been usual at this time of the day?"""
 
     days: Array
     size: Array
     largest: Array
     ahead: Array
+    explained: Array
 
 
 COLUMNS = {
@@ -45,6 +47,7 @@ COLUMNS = {
     "size": Column(np.uint8, after=(HOURS,)),
     "largest": Column(np.float32, NONE),
     "ahead": Column(np.float32, NONE),
+    "explained": Column(np.uint8),
 }
 
 
@@ -63,8 +66,10 @@ def _of_hour(habit: Habit, row: int, local_ms: int) -> float:
 
 
 @inline
-def see(habit: Habit, row: int, local_ms: int, log_page: float) -> None:
-    """One tick. log_page: ln of the page, 0 at the threshold, had the hour no habit."""
+def see(habit: Habit, row: int, local_ms: int, log_page: float, is_explained: bool) -> None:
+    """One tick. log_page: ln of the page, 0 at the threshold, had the hour no habit. is_explained: see `Habit`."""
+    if is_explained:
+        habit.explained[row] = 1
     page = np.float32(log_page)
     habit.largest[row] = max(habit.largest[row], page)
     if (local_ms + REACH_MS) // HOUR_MS != local_ms // HOUR_MS:
@@ -76,7 +81,7 @@ def learn(habit: Habit, row: int, hour: int) -> None:
     """One day more of an hour of the day (0..23) that is over."""
     days, size, largest = np.int64(habit.days[row, hour]), np.float64(habit.size[row, hour]), habit.largest[row]
     if largest < 0.0:
-        habit.days[row, hour] = max(days - 1, 0)
+        habit.days[row, hour] = min(days + 1, MOST_DAYS) if habit.explained[row] != 0 and days > 0 else max(days - 1, 0)
         return
     now = min(np.float64(largest) * STEPS, 255.0)
     if days > 0 and now < size:
@@ -89,4 +94,4 @@ def learn(habit: Habit, row: int, hour: int) -> None:
 def begin_hour(habit: Habit, row: int, is_next: bool) -> None:
     """Another hour. is_next: it follows the last one."""
     habit.largest[row] = habit.ahead[row] if is_next else np.float32(NONE)
-    habit.ahead[row] = np.float32(NONE)
+    habit.ahead[row], habit.explained[row] = np.float32(NONE), 0

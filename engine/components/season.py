@@ -100,10 +100,12 @@ def stray(season: Season, row: int, slot: int, z: float) -> float:
     if season.steady[slot, row] == NO_STEADY:
         return FAR_OFF
     low = high = np.float64(season.steady[slot, row])
-    for beside in (slot - 1, slot + 1):
-        known = season.steady[beside % SLOTS, row]
-        if known != NO_STEADY:
-            low, high = min(low, np.float64(known)), max(high, np.float64(known))
+    before = season.steady[slot - 1 if slot > 0 else SLOTS - 1, row]
+    after = season.steady[slot + 1 if slot < SLOTS - 1 else 0, row]
+    if before != NO_STEADY:
+        low, high = min(low, np.float64(before)), max(high, np.float64(before))
+    if after != NO_STEADY:
+        low, high = min(low, np.float64(after)), max(high, np.float64(after))
     off = z - np.float64(season.level[row])
     return np.float64(max(off - high / STEADY_STEPS, 0.0) + min(off - low / STEADY_STEPS, 0.0))
 
