@@ -139,8 +139,8 @@ def _value(
 ) -> tuple[float, float, float, float, float]:  # fmt: skip
     """Score and learn one number of one series.
 
-    (z, novelty, seasonal score, spread of the hour, distance from what is usual about this time, NaN where a
-    value far out is no surprise); z NaN where none.
+    (z, novelty, seasonal score, spread of the hour, distance from what is usual about this time); z NaN
+    where none.
     """
     was = rows.recipe.last[row]
     value, is_new_kind = recipe.apply(rows.recipe, row, ts_ms, wire)
@@ -165,10 +165,6 @@ def _value(
         forecast = season.expected(rows.season, row, slot)
         residual = z - forecast
         stray = season.stray(rows.season, row, slot, z)
-        if news != 0.0:
-            had = rows.familiar
-            if familiar.come(had.value, had.weight, had.minute, row, value, ts_ms, step_ms):
-                stray = np.nan
         spread = season.spread_at(rows.season, row, slot, entity.alone(ents.entity, e))
         r_season = season.relative(rows.season, row, residual + news, spread)
         expected = rows.level.mean[row] + sd * forecast

@@ -5,7 +5,7 @@ day 1 is never further out than it has been many times; by distances alone each 
 residual and no threshold: it says only whether a value is an old acquaintance.
 
 Not obvious: visits are counted, not samples, and only some hours apart; or one long outage, and a service that flaps
-for an afternoon, would make itself familiar. A visit fades with a half-life of days, because what comes back every few
+for an afternoon, would make itself familiar. A visit is forgotten after two days, because what comes back every few
 weeks is not normal: an outage that is the third this month has to page as the first did.
 """
 
@@ -23,10 +23,11 @@ KEPT = 3
 MINUTE_MS = 60_000
 #: Minutes, and steps of a slow series, after which the same value is another visit.
 APART, APART_STEPS = 360.0, 3.0
-#: Minutes in which half of a visit is forgotten: three days.
-HALF_LIFE = 4320.0
-#: Weight from which a value is familiar: five visits at two a day, six at one a day, never at one in two days.
-ENOUGH = 3.4
+#: Minutes in which one visit is forgotten: two days.
+FORGET = 2880.0
+#: Visits that are not forgotten yet from which a value is familiar (the fifth at two a day, the sixth at one a day,
+#: never at one in two days), and where counting stops.
+ENOUGH, MOST = 3.4, 6.0
 #: Values are the same within this share: rates are quotients.
 SAME = 1e-3
 
@@ -48,20 +49,16 @@ COLUMNS = {
 
 @kernel
 def come(values: Array, weights: Array, minutes: Array, row: int, value: float, ts_ms: int, step_ms: float) -> bool:
-    """Learn a sample far out; True if the series has had its value often. Called for samples far out only.
-
-    The columns one by one: a whole group as an argument would be copied at each sample, whether it is called or not.
-    """
+    """Learn a sample far out; True if the series has had its value often. Called for samples far out only."""
     minute, least, place = ts_ms // MINUTE_MS, np.inf, 0
     apart = max(APART, APART_STEPS * step_ms / MINUTE_MS)
     for k in range(KEPT):
-        known, weight = np.float64(values[row, k]), np.float64(weights[row, k])
-        away = max(np.float64(minute - minutes[row, k]), 0.0)
-        weight *= 0.5 ** (away / HALF_LIFE)
+        known, away = np.float64(values[row, k]), max(np.float64(minute - minutes[row, k]), 0.0)
+        weight = max(np.float64(weights[row, k]) - away / FORGET, 0.0)
         if weight > 0.0 and abs(value - known) <= SAME * max(abs(value), abs(known)):
-            # Of one visit nothing fades before it is over.
+            # Of one visit nothing is forgotten before it is over.
             if away >= apart:
-                weights[row, k] = np.float32(weight + 1.0)
+                weights[row, k] = np.float32(min(weight + 1.0, MOST))
             minutes[row, k] = minute
             return bool(weights[row, k] >= ENOUGH)
         if weight < least:
