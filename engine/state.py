@@ -214,6 +214,7 @@ class Context(NamedTuple):
     work: Array
     scratch: Array
     sums: Array
+    part: Array
     channel: Array
     share: Array
     cursor: Array

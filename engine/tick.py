@@ -91,18 +91,18 @@ def close_tick(
     lone = entity.alone(own, e)
     b = tick.first_block[e]
     is_wide = b >= 0 and block.next[b] >= 0
+    part = context.part if is_wide else sums
     while b >= 0:
         if is_gap:
             joint.forget_history(block, pool, b)
-        if is_wide:
-            joint.begin_part(sums)
         _excuse(b, ts_ms, rows, block, pool)
-        joint.step(block, pool, b, lone, context.work, context.scratch, sums)
+        part[:] = 0.0
+        joint.step(block, pool, b, lone, context.work, context.scratch, part)
         if is_wide:
-            joint.end_part(sums)
+            joint.take_worst(part, sums)
         b = block.next[b]
     if is_wide:
-        joint.take_largest_part(sums)
+        joint.from_means(sums)
     entity.evidence(sums, context.channel)
     age = own.ticks[e]
     severity, page = np.nan, np.nan

@@ -204,12 +204,13 @@ def count_reports(entity: Entity, row: int, reports: int, moving: float) -> None
 
     Against what is usual, not against all members: slow metrics beside fast ones are no gap in the data.
     """
-    # The first tick counts whole, also of an entity that has borrowed an age.
+    # The first tick, and the first in which something moves, count whole, also of an entity that has borrowed an age.
     rate = max(USUAL_RATE, 1.0 / (entity.ticks[row] + 1.0)) if entity.usual[row] > 0.0 else 1.0
     usual, now = np.float64(entity.usual[row]), np.float64(reports)
     usual += rate * (now - usual)
     entity.usual[row] = np.float32(usual)
-    entity.moving[row] += np.float32(rate * (moving - np.float64(entity.moving[row])))
+    was = np.float64(entity.moving[row])
+    entity.moving[row] = np.float32(was + rate * (moving - was) if was > 0.0 else moving)
     complete = min(now / max(usual, 1.0), 1.0)
     entity.quality[row] += np.float32(QUALITY_RATE * (complete - np.float64(entity.quality[row])))
 

@@ -55,10 +55,8 @@ MOST_AGE = 1e6
 CONSTANT = 1e-3
 # Sums over an entity's metrics, filled block by block.
 SUM_E, SUM_X, SUM_S, SUM_G, SUM_M, SUM_ME, ACTIVE, WIDTH, REPORTS, SUM_PAGE_E, SUM_PAGE_X = range(11)
-# What they were before a block, and the largest mean of a block so far, of the three that `page` takes.
-PART_G, PART_E, PART_X, PART_ACTIVE, MOST_G, MOST_E, MOST_X = range(11, 18)
-SUMS = 18
-#: A block of fewer active metrics than this counts as one of so many, in an entity of several: few are noisy.
+SUMS = 11
+#: Of an entity of several blocks the worst counts, one of fewer metrics than this as if it had so many: few are noisy.
 PART_LEAST = 20.0
 #: Familiar values are excused in a quarter of the metrics at most, or one.
 FAMILIAR_SHARE = 0.25
@@ -119,27 +117,28 @@ def step(block: Block, pool: Array, b: int, alone: float, work: Array, scratch: 
 
 
 @kernel
-def begin_part(sums: Array) -> None:
-    """Before the step of one of several blocks."""
-    sums[PART_G], sums[PART_E], sums[PART_X] = sums[SUM_G], sums[SUM_PAGE_E], sums[SUM_PAGE_X]
-    sums[PART_ACTIVE] = sums[ACTIVE]
+def take_worst(part: Array, worst: Array) -> None:
+    """Add a block's sums to its entity's, as means: of each channel the largest of any block.
+
+    A fault of one plugin is a fault, and its metrics share a block; the mean over 200 metrics would hide it. part,
+    worst: float64 (11,); `from_means` ends it.
+    """
+    active, width = max(part[ACTIVE], PART_LEAST), max(part[WIDTH], PART_LEAST)
+    for k in (SUM_E, SUM_X, SUM_S, SUM_G, SUM_PAGE_E, SUM_PAGE_X):
+        worst[k] = max(worst[k], part[k] / active)
+    for k in (SUM_M, SUM_ME):
+        worst[k] = max(worst[k], part[k] / width)
+    for k in (ACTIVE, WIDTH, REPORTS):
+        worst[k] += part[k]
 
 
 @kernel
-def end_part(sums: Array) -> None:
-    """After the step of one of several blocks."""
-    active = max(sums[ACTIVE] - sums[PART_ACTIVE], PART_LEAST)
-    sums[MOST_G] = max(sums[MOST_G], (sums[SUM_G] - sums[PART_G]) / active)
-    sums[MOST_E] = max(sums[MOST_E], (sums[SUM_PAGE_E] - sums[PART_E]) / active)
-    sums[MOST_X] = max(sums[MOST_X], (sums[SUM_PAGE_X] - sums[PART_X]) / active)
-
-
-@kernel
-def take_largest_part(sums: Array) -> None:
-    """A page is about the worst block of a wide entity, not about the mean of all."""
-    active = max(sums[ACTIVE], 1.0)
-    sums[SUM_G], sums[SUM_PAGE_E] = sums[MOST_G] * active, sums[MOST_E] * active
-    sums[SUM_PAGE_X] = sums[MOST_X] * active
+def from_means(worst: Array) -> None:
+    """Sums again, as of an entity in which all metrics are as bad as those of the worst block."""
+    for k in (SUM_E, SUM_X, SUM_S, SUM_G, SUM_PAGE_E, SUM_PAGE_X):
+        worst[k] *= max(worst[ACTIVE], 1.0)
+    for k in (SUM_M, SUM_ME):
+        worst[k] *= max(worst[WIDTH], 1.0)
 
 
 @kernel

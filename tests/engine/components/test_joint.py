@@ -130,3 +130,26 @@ def sizes_of_the_third(joins: int) -> np.ndarray:
 def test_a_metric_that_joins_a_grown_host_learns_its_sizes_at_its_own_age() -> None:
     late, always = sizes_of_the_third(4000), sizes_of_the_third(0)
     np.testing.assert_array_less(late, 2.5 * always)
+
+
+def test_a_fault_in_few_metrics_of_a_wide_entity_pages() -> None:
+    """A page is about the worst block: ten metrics of 120 are ten of forty."""
+    rng = np.random.default_rng(6)
+    values = rng.normal(size=(3000, 120)) + rng.normal(size=(3000, 1))
+    values[2900:2930, 44:54] += 25.0
+    _, verdict = entity_run(values)
+    (firing,) = of(verdict.records, "alerts", "firing")
+    assert {one["series"] for one in firing["contributors"]} <= {f'm{j}{{host="h0"}}' for j in range(44, 54)}
+
+
+def test_a_slow_metric_beside_a_fast_one_learns_the_size_of_its_own_residual() -> None:
+    """One sample in sixty ticks: rates of what it learns by itself go by its samples, not by ticks."""
+    values = np.random.default_rng(7).normal(size=(30_000, 2))
+    values[np.arange(30_000) % 60 != 0, 1] = np.nan
+    shard, _ = entity_run(values)
+    vectors = sections(shard)["vectors"]
+    assert vectors[blocks.SEEN, 1] == pytest.approx(500, abs=2)
+    assert vectors[blocks.AGE, 1] == pytest.approx(29_940, abs=70)
+    # Both are noise, so that the residual is as large as the value, in the series' own scale.
+    truth = 1.0 / plain(level.scale)(shard.roster.rows.level, 1)
+    assert vectors[blocks.SIGMA_E, 1] == pytest.approx(truth, rel=0.2)
