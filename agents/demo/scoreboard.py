@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any, NamedTuple
 
-from agents.demo.incidents import DEPLOY, DIP, SCRIPT, WOBBLE, Incident
+from agents.demo.incidents import DEPLOY, SCRIPT, WOBBLE, Incident
 from agents.demo.world import STEP_MS
 
 
@@ -132,15 +132,12 @@ def _judge(
         is_found = bool(tuned) and len(about) <= 1 and not later
         told = f"re-tuned after {tuned[0] - incident.start_min:.0f} min" if tuned else "not re-tuned"
         return Line(incident, entity, is_found, tuned[0] if tuned else None, len(about), told)
-    times = [
-        _minute(one, begin_ms)
-        for one in asked
-        if one.value.get("entity") == entity and _within(_minute(one, begin_ms), incident)
-    ]
-    if incident.kind == DIP and times and first is None:
-        told = f"asked a person after {times[0] - incident.start_min:.0f} min"
-        return Line(incident, entity, True, times[0], 0, told)
     if incident.kind == WOBBLE:
+        times = [
+            _minute(one, begin_ms)
+            for one in asked
+            if one.value.get("entity") == entity and _within(_minute(one, begin_ms), incident)
+        ]
         told = ("asked a person" if times else "not noticed") + (", but paged as well" if about else "")
         return Line(incident, entity, bool(times) and not about, times[0] if times else None, len(about), told)
     told = f"paged after {first - incident.start_min:.0f} min" if first is not None else "missed"
