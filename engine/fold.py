@@ -223,7 +223,7 @@ def _judge_series(
     """Severity, page and confidence of one sample from the evidence of its series alone."""
     shown = rows.shown
     damped = r_season * count / (count + joint.DAMP)
-    severe = entity.follow(np.float64(shown.severe[row]), damped, entity.UP, entity.DOWN)
+    severe = joint.follow(np.float64(shown.severe[row]), damped, joint.UP, joint.DOWN)
     shown.severe[row] = np.float32(severe)
     log_severe = np.log(max(severe, entity.LEAST))
     if np.float64(rows.season.count[row]) % SERIES_QUANTILE_EVERY == 0.0 or count < 4.0:

@@ -213,7 +213,7 @@ class Shard:
             work=np.zeros((5, joint.WORK), np.float32),
             scratch=np.zeros(solving.SCRATCH),
             sums=np.zeros(joint.SUMS),
-            part=np.zeros(joint.SUMS),
+            means=np.zeros(joint.SUMS),
             channel=np.zeros(entity_component.EVIDENCE),
             share=np.zeros(entity_component.CHANNELS),
             cursor=np.zeros(CURSORS, np.int64),

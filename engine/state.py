@@ -214,7 +214,7 @@ class Context(NamedTuple):
     work: Array
     scratch: Array
     sums: Array
-    part: Array
+    means: Array
     channel: Array
     share: Array
     cursor: Array

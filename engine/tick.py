@@ -82,33 +82,29 @@ def close_tick(
     context: Context,
 ) -> None:  # fmt: skip
     """Score, judge and learn the open tick of entity e."""
-    tick, own, sums = ents.open, ents.entity, context.sums
+    tick, own, means = ents.open, ents.entity, context.means
     ts_ms = tick.tick_ms[e]
     if context.is_large:
         fetch_histograms(own, e)
     is_gap = _learn_step(ents, e, ts_ms)
-    sums[:] = 0.0
+    means[:] = 0.0
     lone = entity.alone(own, e)
     b = tick.first_block[e]
-    is_wide = b >= 0 and block.next[b] >= 0
-    part = context.part if is_wide else sums
+    least = joint.PART_LEAST if b >= 0 and block.next[b] >= 0 else 1.0
     while b >= 0:
         if is_gap:
             joint.forget_history(block, pool, b)
         _excuse(b, ts_ms, rows, block, pool)
-        part[:] = 0.0
-        joint.step(block, pool, b, lone, context.work, context.scratch, part)
-        if is_wide:
-            joint.take_worst(part, sums)
+        context.sums[:] = 0.0
+        joint.step(block, pool, b, lone, context.work, context.scratch, context.sums)
+        joint.take_worst(context.sums, least, means)
         b = block.next[b]
-    if is_wide:
-        joint.from_means(sums)
-    entity.evidence(sums, context.channel)
+    entity.evidence(means, context.channel)
     age = own.ticks[e]
     severity, page = np.nan, np.nan
-    moving = sums[joint.ACTIVE] if sums[joint.REPORTS] > 0.0 else np.float64(own.moving[e])
+    moving = means[joint.ACTIVE] if means[joint.REPORTS] > 0.0 else np.float64(own.moving[e])
     entity.count_reports(own, e, tick.here[e], moving)
-    if sums[joint.REPORTS] > 0.0:
+    if means[joint.REPORTS] > 0.0:
         counts, mass = own.counts.reshape(-1, tail.BINS), own.mass.reshape(-1)
         local_ms = ts_ms + context.offset_ms
         severity, page = entity.score(

@@ -46,8 +46,8 @@ PEAK_ROWS = 400.0
 #: A channel's high mark: its 99 % quantile.
 CHANNEL_SHARE = 0.01
 REFRESH = 16
-#: How fast evidence rises and falls in `severity`, the latter for many metrics and what a lone one adds.
-UP, DOWN, DOWN_ALONE = 0.3, 0.05, 0.02
+#: What a lone series adds to the rate at which evidence falls in `severity`.
+DOWN_ALONE = 0.02
 #: The same of the evidence that is there now.
 PRESENT_UP, PRESENT_DOWN = 0.5, 0.3
 #: Where the echo of an incident stays: below ALARM.
@@ -185,17 +185,16 @@ COLUMNS = {
 
 
 @inline
-def evidence(sums: Array, channel: Array) -> None:
-    """The channels of a tick from the sums over its metrics. channel: float64 (8,) out, ln(evidence)."""
-    active, width = max(sums[joint.ACTIVE], 1.0), max(sums[joint.WIDTH], 1.0)
-    channel[E] = np.log(max(sums[joint.SUM_E] / active, LEAST))
-    channel[X] = np.log(max(sums[joint.SUM_X] / active, LEAST))
-    channel[S] = np.log(max(sums[joint.SUM_S] / active, LEAST))
-    channel[G] = np.log(max(sums[joint.SUM_G] / active, LEAST))
-    channel[PAGE_E] = np.log(max(sums[joint.SUM_PAGE_E] / active, LEAST))
-    channel[PAGE_X] = np.log(max(sums[joint.SUM_PAGE_X] / active, LEAST))
-    channel[M] = np.log(max(np.sqrt(sums[joint.SUM_M] / width), LEAST))
-    channel[ME] = np.log(max(np.sqrt(sums[joint.SUM_ME] / width), LEAST))
+def evidence(means: Array, channel: Array) -> None:
+    """The channels of a tick from the means over its metrics. channel: float64 (8,) out, ln(evidence)."""
+    channel[E] = np.log(max(means[joint.SUM_E], LEAST))
+    channel[X] = np.log(max(means[joint.SUM_X], LEAST))
+    channel[S] = np.log(max(means[joint.SUM_S], LEAST))
+    channel[G] = np.log(max(means[joint.SUM_G], LEAST))
+    channel[PAGE_E] = np.log(max(means[joint.SUM_PAGE_E], LEAST))
+    channel[PAGE_X] = np.log(max(means[joint.SUM_PAGE_X], LEAST))
+    channel[M] = np.log(max(np.sqrt(means[joint.SUM_M]), LEAST))
+    channel[ME] = np.log(max(np.sqrt(means[joint.SUM_ME]), LEAST))
 
 
 @inline
@@ -219,12 +218,6 @@ def count_reports(entity: Entity, row: int, reports: int, moving: float) -> None
 def alone(entity: Entity, row: int) -> float:
     """One over the number of series that usually move: 1 for a lone one."""
     return 1.0 / max(np.float64(entity.moving[row]), 1.0)
-
-
-@inline
-def follow(smooth: float, now: float, up: float, down: float) -> float:
-    """Exponential smoothing with a rate for rising and one for falling."""
-    return smooth + (up if now > smooth else down) * (now - smooth)
 
 
 @inline
@@ -283,8 +276,8 @@ def score(
 @inline
 def _severity(entity: Entity, counts: Array, mass: Array, row: int, u_severe: float, lone: float) -> float:
     """-log10 p of the smoothed evidence; less than ALARM where there is only its echo and no evidence any more."""
-    severe = follow(np.float64(entity.severe[row]), u_severe, UP, DOWN + DOWN_ALONE * lone)
-    present = follow(np.float64(entity.present[row]), u_severe, PRESENT_UP, PRESENT_DOWN)
+    severe = joint.follow(np.float64(entity.severe[row]), u_severe, joint.UP, joint.DOWN + DOWN_ALONE * lone)
+    present = joint.follow(np.float64(entity.present[row]), u_severe, PRESENT_UP, PRESENT_DOWN)
     entity.severe[row], entity.present[row] = np.float32(severe), np.float32(present)
     log_severe, log_present = np.log(max(severe, LEAST)), np.log(max(present, LEAST))
     severity = tail.severity(log_severe, entity.quantiles[row])

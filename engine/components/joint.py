@@ -53,15 +53,16 @@ SOLVE_SHARE, SOLVE_LEAST, SOLVE_MOST = 1.0 / 64.0, 32.0, 256.0
 MOST_AGE = 1e6
 #: A metric whose forecast never errs is a constant; it may not dilute the mean over metrics.
 CONSTANT = 1e-3
-# Sums over an entity's metrics, filled block by block.
+# Sums over the metrics of a block, and then means of an entity's.
 SUM_E, SUM_X, SUM_S, SUM_G, SUM_M, SUM_ME, ACTIVE, WIDTH, REPORTS, SUM_PAGE_E, SUM_PAGE_X = range(11)
 SUMS = 11
-#: Of an entity of several blocks the worst counts, one of fewer metrics than this as if it had so many: few are noisy.
+#: Of several blocks one of fewer metrics than this counts as if it had so many: the mean of few is noisy.
 PART_LEAST = 20.0
 #: Familiar values are excused in a quarter of the metrics at most, or one.
 FAMILIAR_SHARE = 0.25
-#: The score that explanations go by follows as fast as `severity` does: the name told is that of what made it high.
-SCORE_UP, SCORE_DOWN = 0.3, 0.05
+#: How fast evidence rises and falls in `severity`; and the score that explanations go by, so that the name told is that
+#: of what made it high.
+UP, DOWN = 0.3, 0.05
 #: float32 numbers of one scratch vector: now and 20 lags of the widest block.
 WORK = 21 * 40
 
@@ -71,7 +72,6 @@ def step(block: Block, pool: Array, b: int, alone: float, work: Array, scratch: 
     """Score and learn one tick of one block; add its evidence to `sums`.
 
     alone: one over the number of series of the entity that usually move.
-
     work: float32 (5, WORK), scratch: float64, both without meaning between calls. The metrics' z, novelty and seasonal
     score were written by the series' own step.
     """
@@ -117,28 +117,19 @@ def step(block: Block, pool: Array, b: int, alone: float, work: Array, scratch: 
 
 
 @kernel
-def take_worst(part: Array, worst: Array) -> None:
-    """Add a block's sums to its entity's, as means: of each channel the largest of any block.
+def take_worst(sums: Array, least: float, means: Array) -> None:
+    """Of each channel the largest mean over the metrics of a block; the counts add up. means: float64 (11,), in place.
 
-    A fault of one plugin is a fault, and its metrics share a block; the mean over 200 metrics would hide it. part,
-    worst: float64 (11,); `from_means` ends it.
+    A fault of one plugin is a fault, and its metrics share a block; the mean over 200 metrics would hide it. least: a
+    block of fewer metrics counts as if it had so many.
     """
-    active, width = max(part[ACTIVE], PART_LEAST), max(part[WIDTH], PART_LEAST)
+    active, width = max(sums[ACTIVE], least), max(sums[WIDTH], least)
     for k in (SUM_E, SUM_X, SUM_S, SUM_G, SUM_PAGE_E, SUM_PAGE_X):
-        worst[k] = max(worst[k], part[k] / active)
+        means[k] = max(means[k], sums[k] / active)
     for k in (SUM_M, SUM_ME):
-        worst[k] = max(worst[k], part[k] / width)
+        means[k] = max(means[k], sums[k] / width)
     for k in (ACTIVE, WIDTH, REPORTS):
-        worst[k] += part[k]
-
-
-@kernel
-def from_means(worst: Array) -> None:
-    """Sums again, as of an entity in which all metrics are as bad as those of the worst block."""
-    for k in (SUM_E, SUM_X, SUM_S, SUM_G, SUM_PAGE_E, SUM_PAGE_X):
-        worst[k] *= max(worst[ACTIVE], 1.0)
-    for k in (SUM_M, SUM_ME):
-        worst[k] *= max(worst[WIDTH], 1.0)
+        means[k] += sums[k]
 
 
 @kernel
@@ -160,6 +151,12 @@ def not_before(solve_at: float, ticks: float) -> float:
     if ticks < 4.0 * SOLVE_MOST:
         return solve_at
     return float(max(solve_at, (np.floor(ticks / SOLVE_MOST) + 1.0) * SOLVE_MOST))
+
+
+@kernel
+def follow(smooth: float, now: float, up: float, down: float) -> float:
+    """Exponential smoothing with a rate for rising and one for falling."""
+    return np.float64(smooth + (up if now > smooth else down) * (now - smooth))
 
 
 @summing
@@ -193,22 +190,17 @@ def _metric(
     """
     y[j] = np.float32(0.0)
     if v[HERE, j] == 0.0:
-        v[SCORE, j] -= np.float32(SCORE_DOWN) * v[SCORE, j]
+        v[SCORE, j] = np.float32(follow(np.float64(v[SCORE, j]), 0.0, UP, DOWN))
         return
     news, spread = np.float64(v[NOVELTY, j]), np.float64(v[SPREAD, j])
     r_e, s_e = _scaled(np.float64(e[j]), news, np.float64(v[SIGMA_E, j]), spread, rate)
     r_x, s_x = _scaled(np.float64(x[j]), news, np.float64(v[SIGMA_X, j]), spread, rate)
     stray = np.float64(v[STRAY, j])
-    page_e: float = np.float64(e[j]) + news
-    page_x: float = np.float64(x[j]) + news
-    if np.isnan(stray):
-        if excused:
-            page_e, page_x = 0.0, 0.0
-    else:
-        page_e, page_x = (
-            _bounded(np.float64(e[j]), stray, alone) + news,
-            _bounded(np.float64(x[j]), stray, alone) + news,
-        )
+    page_e: float = 0.0
+    page_x: float = 0.0
+    if not (np.isnan(stray) and excused):
+        page_e = _bounded(np.float64(e[j]), stray, alone) + news
+        page_x = _bounded(np.float64(x[j]), stray, alone) + news
     smooth = np.float64(v[SMOOTH, j]) + SMOOTHING * (page_e - np.float64(v[SMOOTH, j]))
     r_g, s_g = _scaled(smooth, 0.0, np.float64(v[SIGMA_G, j]), 1.0, rate)
     signed = np.float64(e[j]) / (np.float64(v[SIGMA_E, j]) + FLOOR)
@@ -226,12 +218,14 @@ def _metric(
     v[SIGMA_E, j], v[SIGMA_X, j], v[SIGMA_G, j] = np.float32(s_e), np.float32(s_x), np.float32(s_g)
     v[SMOOTH, j] = np.float32(smooth)
     now, score = (r_e + r_x + r_s + r_g) / 4.0, np.float64(v[SCORE, j])
-    v[SCORE, j] = np.float32(score + (SCORE_UP if now > score else SCORE_DOWN) * (now - score))
+    v[SCORE, j] = np.float32(follow(score, now, UP, DOWN))
 
 
 @kernel
 def _bounded(residual: float, stray: float, alone: float) -> float:
-    """A residual, no larger than `stray` where the series is alone."""
+    """A residual, no larger than `stray` where the series is alone and that is a number."""
+    if np.isnan(stray):
+        return residual
     most = abs(stray) + (1.0 - alone) * abs(residual)
     return np.float64(min(max(residual, -most), most))
 

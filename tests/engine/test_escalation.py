@@ -51,15 +51,15 @@ def test_a_question_ends_under_the_key_that_it_was_asked_under() -> None:
     """Keys are order and partition: else the end might be read before the question."""
     swell = 6.0 * np.sin(np.arange(2 * LONG) * np.pi / (2 * LONG))
     rng = np.random.default_rng(1)
-    values = rng.normal(size=(2400, 60)) + np.repeat(rng.normal(size=(2400, 30)), 2, axis=1)
+    values = rng.normal(size=(2400, 120)) + np.repeat(rng.normal(size=(2400, 60)), 2, axis=1)
     values[WOBBLE : WOBBLE + 2 * LONG] += swell[:, None]
     shard = cold()
     asked: dict[str, list[Record]] = {}
-    for record in shard.process(log_of(admit(shard, 30, 2).ravel(), values)).records:
+    for record in shard.process(log_of(admit(shard, 60, 2).ravel(), values)).records:
         if record.topic == "escalations":
             asked.setdefault(record.value["escalation"], []).append(record)
     closed = [pair for pair in asked.values() if len(pair) == 2]
-    assert len(closed) >= 3
+    assert len(closed) >= 5
     for opened, expired in closed:
         assert (opened.value["state"], expired.value["state"]) == ("opened", "expired")
         assert opened.key == expired.key == opened.value["series"] == expired.value["series"]
