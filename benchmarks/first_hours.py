@@ -17,18 +17,16 @@ Law: labels are used for scoring only, and every line is printed, also where Gra
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from benchmarks.quality_measures import Pages, event_f1, joined, pages_at, recall_within
-from benchmarks.series_data import CONFIG, Array, Day, Recording, feed, folder, fresh, load
+from benchmarks.series_data import CONFIG, Array, Day, Recording, feed, folder, fresh, load, parser_of
 from engine.errors import ConfigError
 from engine.shard import Shard
 from engine.snapshot import State
@@ -252,10 +250,7 @@ def _print(case: dict[str, Any]) -> None:
 
 def main() -> int:
     """Run it."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.first_hours", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--data", type=Path, help="folder that holds JS-D2 (default: GRAFT_DATA or ../shared/data)")
-    parser.add_argument("--json", action="store_true", help="one object on stdout")
+    parser = parser_of("benchmarks.first_hours", __doc__)
     parser.add_argument("--fast", action="store_true", help="six targets, two starts each")
     args = parser.parse_args()
     began = time.perf_counter()

@@ -12,7 +12,6 @@ is fitted on the history; averages by time of day. All randomness is seeded: two
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
@@ -24,7 +23,7 @@ from benchmarks import injection_junk as junk
 from benchmarks import injection_shapes as shapes
 from benchmarks.quality_methods import GRAFT, warm_up
 from benchmarks.quality_sets import WIDE, entity, names, some
-from benchmarks.series_data import folder, read
+from benchmarks.series_data import folder, parser_of, read
 
 #: Places an entity that faults begin at; entities a set with junk; seeds of a shape.
 PLACES, ENTITIES, SEEDS = 8, 6, 3
@@ -128,14 +127,9 @@ def show_shapes(told: dict[str, Any]) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """`python -m benchmarks.injection`."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.injection", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument(
-        "--data", type=Path, metavar="DIR", help="folder of the sets (default: GRAFT_DATA or ../shared/data)"
-    )
+    parser = parser_of("benchmarks.injection", __doc__)
     parser.add_argument("--fast", action="store_true", help="two entities a set (four with faults), one seed")
     parser.add_argument("--only", choices=PARTS, help="one of the three questions")
-    parser.add_argument("--json", action="store_true", help="one object on stdout")
     args = parser.parse_args(arguments)
     began, data = time.perf_counter(), folder(args.data)
     sets = [name for name in WIDE if names(data, name)]

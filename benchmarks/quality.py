@@ -18,7 +18,6 @@ gigabyte for everything.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
@@ -38,7 +37,7 @@ from benchmarks.quality_methods import ENGINE, GRAFT, is_slow, methods, suits, w
 from benchmarks.quality_report import show
 from benchmarks.quality_run import ROUNDING, Job, Ran, Scored, prefix_difference, run, score, score_nab, score_published
 from benchmarks.quality_sets import NAB, SETS, WIDE, entity, names, some
-from benchmarks.series_data import folder
+from benchmarks.series_data import folder, parser_of
 
 #: Rows of a set that slow methods see, shortest entities first: half a minute a set, and seconds in --fast.
 SLOW_ROWS, SLOW_ROWS_FAST = 300_000, 60_000
@@ -176,15 +175,10 @@ def chosen(only: str | None, known: list[str]) -> tuple[list[str], list[str]]:
 
 def main(arguments: list[str] | None = None) -> int:
     """`python -m benchmarks.quality`."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument(
-        "--data", type=Path, metavar="DIR", help="folder of the sets (default: GRAFT_DATA or ../shared/data)"
-    )
+    parser = parser_of("benchmarks.quality", __doc__)
     parser.add_argument("--only", metavar="LIST", help="sets and methods, with commas")
     parser.add_argument("--fast", action="store_true", help="a tenth of the entities, at least two a set")
     parser.add_argument("--compare", type=Path, metavar="OLD.json", help="what an earlier run's --json wrote")
-    parser.add_argument("--json", action="store_true", help="one object on stdout")
     parser.add_argument("--dump", type=Path, metavar="DIR", help="keep the answers, DIR/SET/METHOD/ENTITY.npz")
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="processes (default 2; 0: this one)")
     args = parser.parse_args(arguments)

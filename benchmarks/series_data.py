@@ -6,6 +6,7 @@ epoch seconds, and train_len. Names of metrics are not in the files; columns are
 
 from __future__ import annotations
 
+import argparse
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,6 +42,17 @@ class Recording(NamedTuple):
     def rows_a_day(self) -> int:
         """Rows of 24 hours."""
         return round(86_400_000 / self.step_ms)
+
+
+def parser_of(prog: str, doc: str | None) -> argparse.ArgumentParser:
+    """What every benchmark of labelled sets takes: --data, --json; and its own words as help."""
+    parser = argparse.ArgumentParser(prog=f"python -m {prog}", description=doc)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="folder of the sets (default: GRAFT_DATA or ../shared/data)"
+    )
+    parser.add_argument("--json", action="store_true", help="one object on stdout")
+    return parser
 
 
 def folder(given: Path | None) -> Path:
