@@ -215,3 +215,27 @@ def rate_ratio(alarms: Array, label: Array) -> float:
 def is_honest(ratio: Array) -> Array:
     """Is the rate within a factor of two of what was promised?"""
     return np.asarray((ratio >= 0.5) & (ratio <= 2.0))
+
+
+def runs_of(alarms: Array, label: Array) -> Array:
+    """Lengths of the stretches of alarms on normal rows."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], (alarms & ~(label > 0)).astype(np.int8), [0]])))
+    return np.asarray(edges[1::2] - edges[::2])
+
+
+def honest_at_best(rows: Array, runs: list[Array], draws: int = 2000) -> Array:
+    """Chance of each entity to keep its rate if it were promised exactly: alarms come in runs, and a run is luck.
+
+    rows (e,): normal rows; runs: lengths of the stretches that each had. Poisson many runs, drawn from its own where it
+    has ten, else from all, so that the mean rate is the promised one.
+    """
+    rng, pool = np.random.default_rng(0), np.concatenate(runs)
+    if not len(pool):
+        return np.zeros(len(rows))
+    found = []
+    for count, own in zip(rows, runs, strict=True):
+        lengths = own if len(own) >= 10 else pool
+        each = rng.poisson(count * PROMISED / lengths.mean(), draws)
+        total = np.array([rng.choice(lengths, n).sum() for n in each])
+        found.append(is_honest(total / (count * PROMISED)).mean())
+    return np.array(found)

@@ -37,9 +37,13 @@ def show(told: dict[str, Any]) -> None:
         _table(f"mean of {', '.join(told['mean_of'])}", told["mean"])
         _over(told["over"].get("mean", {}))
     if told["honesty"]:
-        print("\nrate of severity over all sets: share of entities that keep it, worst factor")
+        print(
+            "\nrate of severity over all sets: share of entities that keep it, worst factor; and the share that would"
+        )
+        print("keep it if it were promised exactly, with runs of alarms as long as they are")
     for method, one in told["honesty"].items():
-        print(f"  {method:<20}{one['entities']:>4}{one['rate_ok']:>9.2f}{one['rate_worst']:>9.1f}")
+        shares = f"{one['rate_ok']:>9.2f}{one['rate_worst']:>9.1f}{one['rate_ok_at_best']:>9.2f}"
+        print(f"  {method:<20}{one['entities']:>4}{shares}")
     if told["nab"]:
         _nab(told["nab"])
         for method, one in told["nab_published"].items():

@@ -92,13 +92,16 @@ def prefix_difference(job: Job) -> float:
 class Scored(NamedTuple):
     """One method on a set, per entity (e,): vus_pr, ap, rate over the promised one; and what it would page.
 
-    curve: at common thresholds, each page over its own point in the history; plain: as they are; at_one: at 1.
+    normal: rows without a label; runs: lengths of the stretches of alarms on them. curve: at common thresholds, each
+    page over its own point in the history; plain: as they are; at_one: at 1.
     """
 
     names: list[str]
     vus_pr: Array
     ap: Array
     rate: Array
+    normal: Array
+    runs: list[Array]
     curve: Pages
     plain: Pages
     at_one: Pages
@@ -114,12 +117,14 @@ def score_answers(method: str, answers: list[tuple[Entity, Answer]]) -> Scored:
     """Score one method on some entities. The only place where labels meet answers."""
     single: list[tuple[float, float, float]] = []
     rows: list[tuple[Array, int]] = []
+    runs: list[Array] = []
     curves: tuple[list[Array], list[Array]] = ([], [])
     for one, found in answers:
         stream, begin = one.stream, one.scored_from
         label, severity = one.label[begin:], found.severity[begin:]
         window = measures.buffer_rows(stream.values[begin:, 0])
         alarms = severity >= alarm_level(method, found.severity, stream.history)
+        runs.append(measures.runs_of(alarms, label))
         single.append((
             measures.vus_pr(label, severity, window),
             measures.average_precision(label, severity),
@@ -131,7 +136,8 @@ def score_answers(method: str, answers: list[tuple[Entity, Answer]]) -> Scored:
         curves[1].append(found.page[begin:])
     curve, plain = (_paged(rows, pages, measures.common_thresholds(pages)) for pages in curves)
     at_one = _paged(rows, curves[1], np.ones(1))
-    return Scored([one.name for one, _ in answers], *np.array(single).T, curve, plain, at_one)
+    normal = np.array([np.count_nonzero(label <= 0) for label, _ in rows])
+    return Scored([one.name for one, _ in answers], *np.array(single).T, normal, runs, curve, plain, at_one)
 
 
 def _paged(rows: list[tuple[Array, int]], pages: list[Array], thresholds: Array) -> Pages:

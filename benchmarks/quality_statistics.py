@@ -86,11 +86,13 @@ def mean_summary(sets: list[Scored]) -> dict[str, Any]:
 
 
 def honesty(sets: list[Scored]) -> dict[str, Any]:
-    """Share of all entities whose rate is as promised, and the worst factor."""
+    """Share of all entities whose rate is as promised, the worst factor, and the share if it were promised exactly."""
     rate = np.concatenate([scored.rate for scored in sets])
+    best = [measures.honest_at_best(scored.normal, scored.runs) for scored in sets]
     return {
         "rate_ok": float(measures.is_honest(rate).mean()),
         "rate_worst": float(rate.max()),
+        "rate_ok_at_best": float(np.concatenate(best).mean()),
         "entities": len(rate),
     }
 

@@ -238,6 +238,7 @@ def _judge_series(
     sure = verdict.confidence(severity, page, 0.5, count, np.float64(ents.entity.quality[e]))
     marks.severity[at], marks.page[at], marks.confidence[at] = np.float32(severity), np.float32(page), np.float32(sure)
     # One series of several never pages by itself: its evidence is part of its entity's tick, and that decides.
+    ents.open.loudest[e] = max(ents.open.loudest[e], np.float32(page))
     is_alerting = page >= 1.0 and ents.life.state[e] == alerts.FIRING
     marks.decision[at] = verdict.ALERT if is_alerting else verdict.QUIET
 

@@ -21,6 +21,7 @@ from engine.columns import Array, put, take
 from engine.components import block as blocks
 from engine.components import entity as entity_component
 from engine.components import joint
+from engine.components.factory import FACTORY_ROWS, factory
 from engine.config import EngineConfig
 from engine.errors import BadSample, SnapshotError
 from engine.prior import Prior
@@ -51,7 +52,7 @@ class Roster:
         self._class_names: dict[str, str] = {}
         self._placed = 0
         self._entity: dict[str, int] = {}
-        self._factory = entity_component.factory()
+        self._factory = factory()
 
     def row_of(self, text: str) -> int:
         """Row of a series, -1 if unknown."""
@@ -84,7 +85,7 @@ class Roster:
         if kind is Kind.UNKNOWN and not self.config.counters_from_shape:
             kind = Kind.GAUGE
         self.rows.recipe.kind[row] = kind
-        share = layout.SERIES_ROWS / entity_component.FACTORY_ROWS
+        share = layout.SERIES_ROWS / FACTORY_ROWS
         self.rows.shown.counts[row] = self._factory[entity_component.SEVERE] * share
         self.rows.link.entity[row] = self._admit_entity(series.entity(self.config.entity_labels))
         return row

@@ -51,7 +51,10 @@ class Shown(NamedTuple):
 
 
 class Open(NamedTuple):
-    """The tick that an entity is collecting: its time, reports so far, reports still due; blocks; absent series."""
+    """The tick that an entity is collecting: its time, reports so far, reports still due; blocks; absent series.
+
+    loudest: the largest page of a single series in it.
+    """
 
     tick_ms: Array
     number: Array
@@ -61,6 +64,7 @@ class Open(NamedTuple):
     first_block: Array
     absent: Array
     closed_ms: Array
+    loudest: Array
 
 
 LINK: Spec = {
@@ -88,6 +92,7 @@ OPEN: Spec = {
     "first_block": Column(np.int32, -1),
     "absent": Column(np.int32),
     "closed_ms": Column(np.int64, -1),
+    "loudest": Column(np.float32),
 }
 
 

@@ -108,7 +108,16 @@ def close_tick(
         counts, mass = own.counts.reshape(-1, tail.BINS), own.mass.reshape(-1)
         local_ms = ts_ms + context.offset_ms
         severity, page = entity.score(
-            own, ents.habit, counts, mass, e, local_ms, context.channel, context.per_day, context.share
+            own,
+            ents.habit,
+            counts,
+            mass,
+            e,
+            local_ms,
+            context.channel,
+            np.float64(tick.loudest[e]),
+            context.per_day,
+            context.share,
         )
     else:
         # A tick without any value is no evidence, neither of calm nor of anything else.
@@ -162,6 +171,7 @@ def _learn_step(ents: Entities, e: int, ts_ms: int) -> bool:
 def _begin_tick(ents: Entities, block: Block, pool: Array, e: int) -> None:
     tick = ents.open
     tick.due[e] = tick.here[e]
+    tick.loudest[e] = np.float32(0.0)
     tick.here[e] = 0
     tick.number[e] += 1
     b = tick.first_block[e]

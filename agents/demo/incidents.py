@@ -23,7 +23,7 @@ MINUTES = DAYS * MINUTES_A_DAY
 
 
 #: The wobble: largest share of the level, and minutes of one swing.
-WOBBLE_SIZE, WOBBLE_PERIOD_MIN = 0.9, 24.0
+WOBBLE_SIZE, WOBBLE_PERIOD_MIN = 0.5, 24.0
 
 
 class Incident(NamedTuple):

@@ -9,6 +9,7 @@ Not obvious: run it again after a change of what the engine learns or distils, a
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ import numpy as np
 from agents.demo.world import STEP_MS, Fleet, Floats, generate
 from engine.batch import Batch
 from engine.config import EngineConfig
+from engine.prior import Prior
+from engine.records import Record
 from engine.series import Kind, Series
 from engine.shard import Shard
 from engine.snapshot import State, pack
@@ -33,9 +36,12 @@ def source_fleet() -> Fleet:
     return Fleet.of(web=18, svc=12, db=3, start=51)
 
 
-def fold(fleet: Fleet, values: Floats, config: EngineConfig) -> Shard:
+def fold(
+    fleet: Fleet, values: Floats, config: EngineConfig, *, prior: Prior | None = None,
+    on_records: Callable[[list[Record]], object] = len,
+) -> Shard:  # fmt: skip
     """The shard after all of the values."""
-    shard = Shard(config, topic="metrics", partition=0)
+    shard = Shard(config, topic="metrics", partition=0, prior=prior)
     shard.next_offset = 0
     rows = [
         shard.admit(Series.of(metric.name, {one.label: one.name}, Kind.GAUGE))
@@ -47,15 +53,14 @@ def fold(fleet: Fleet, values: Floats, config: EngineConfig) -> Shard:
         minutes = np.arange(begin, begin + len(part))
         times, offsets = BEGIN_MS + minutes * STEP_MS, minutes
         width = len(rows)
-        shard.process(
-            Batch.of(
-                np.tile(rows, len(part)),
-                np.repeat(times, width),
-                part.ravel(),
-                np.repeat(offsets, width),
-                begin + len(part),
-            )
+        batch = Batch.of(
+            np.tile(rows, len(part)),
+            np.repeat(times, width),
+            part.ravel(),
+            np.repeat(offsets, width),
+            begin + len(part),
         )
+        on_records(shard.process(batch).records)
     return shard
 
 

@@ -24,6 +24,7 @@ import numpy as np
 from engine.columns import Array, Column
 from engine.components import habit as habits
 from engine.components import joint, tail
+from engine.components.factory import FACTORY_ROWS, PEAK_ROWS, factory
 from engine.components.habit import HOUR_MS, HOURS, Habit
 from engine.kernel import inline
 
@@ -38,11 +39,6 @@ SEVERE, PRESENT, PEAK_E, PEAK_X, PEAK_G, PEAK_PAGE = range(6, 12)
 #: now. One an hour, its largest value: E, X, G and the relative page evidence.
 HISTOGRAMS, HOURLY = 12, 4
 TICKLY = HISTOGRAMS - HOURLY
-FACTORY_ROWS = 1000.0
-#: Ticks behind the factory histogram of the page evidence: two memories.
-PAGE_ROWS = 100_000.0
-#: And behind those of the hourly peaks of a channel.
-PEAK_ROWS = 400.0
 #: A channel's high mark: its 99 % quantile.
 CHANNEL_SHARE = 0.01
 REFRESH = 16
@@ -76,6 +72,11 @@ PEAK_LEAST = -0.7
 #: harder to page for, by CONTROL_GAIN in ln an hour up to CONTROL_MOST. Less than that may be the truth, and one far
 #: beyond the threshold counts CONTROL_FAR.
 CONTROL_FREE, CONTROL_GAIN, CONTROL_MOST, CONTROL_FAR = 10.0, 0.05, 0.8, 0.3
+#: A series of many is rare enough only so far out that its tail is a guess, and has to be as much rarer.
+DISTRUST = 0.2
+#: What is grave for LASTING ticks is a page, however slowly it has come: severity of one in ten thousand, or a series
+#: that by itself is rarer than the budget of pages allows. One page has told of the next TOLD ticks as well.
+GRAVE, LASTING, TOLD = 4.0, 8.0, 60.0
 #: In ln: beyond the threshold by so much is far.
 FAR = 0.7
 #: In ln: a forecast error so far beyond its usual peak, of which the time of the day explains the larger half, is a
@@ -93,7 +94,8 @@ class Entity(NamedTuple):
     evidence; present_from: where evidence is there; usual_peak (n, 3), of E, X, G; page_from, page_slope: quantile and
     slope of the page evidence. ticks; severe, present, urgent, recent: smoothed evidence. hour: of local time since the
     epoch; peak (n, 4), hour_ticks: largest ln(evidence) and ticks in it so far. control, gate: corrections of the page
-    threshold in ln, from the pages there were and from people's answers. step_ms: typical time between ticks. quality:
+    threshold in ln, from the pages there were and from people's answers. untold: ticks in a row that were grave and of
+    which no page has told; below 0: so many more are told of. step_ms: typical time between ticks. quality:
     share of the series that usually report (usual, a count) which do; moving: how many of them usually move.
     """
 
@@ -118,41 +120,11 @@ class Entity(NamedTuple):
     hour_ticks: Array
     control: Array
     gate: Array
+    untold: Array
     step_ms: Array
     quality: Array
     usual: Array
     moving: Array
-
-
-# ln(evidence) on normal data of many entities: centre, spread of the body, slope of the tail, ticks; a row a histogram.
-FACTORY = (
-    (-1.30, 0.50, 0.35, FACTORY_ROWS),
-    (-1.45, 0.40, 0.35, FACTORY_ROWS),
-    (-1.30, 0.50, 0.35, FACTORY_ROWS),
-    (-0.70, 0.40, 0.45, FACTORY_ROWS),
-    (-0.65, 0.45, 0.40, FACTORY_ROWS),
-    (-1.50, 0.50, 0.35, FACTORY_ROWS),
-    (0.20, 0.50, 0.35, FACTORY_ROWS),
-    (0.00, 0.45, 0.35, FACTORY_ROWS),
-    (0.65, 0.45, 0.35, PEAK_ROWS),
-    (0.10, 0.50, 0.35, PEAK_ROWS),
-    (-0.20, 0.50, 0.35, PEAK_ROWS),
-    (-0.15, 0.38, 0.30, PAGE_ROWS),
-)
-
-
-def factory() -> Array:
-    """float32 (12, 40): the histograms that a fresh entity starts with."""
-    middle = tail.LOW + tail.WIDTH * (np.arange(tail.BINS) + 0.5)
-    counts = np.empty((HISTOGRAMS, tail.BINS))
-    for at, (centre, spread, slope, ticks) in enumerate(FACTORY):
-        start = centre + 2.05 * spread
-        body = np.exp(-0.5 * ((middle - centre) / spread) ** 2)
-        beyond = np.exp(-0.5 * 2.05**2) * np.exp(-(middle - start) / slope)
-        shape = np.where(middle < start, body, beyond)
-        counts[at] = shape * (ticks / shape.sum())
-    # Less than a millionth of an entry is nothing, and denormal numbers are slow.
-    return np.where(counts < 1e-6, 0.0, counts).astype(np.float32)
 
 
 COLUMNS = {
@@ -177,6 +149,7 @@ COLUMNS = {
     "hour_ticks": Column(np.float32),
     "control": Column(np.float32),
     "gate": Column(np.float32),
+    "untold": Column(np.float32),
     "step_ms": Column(np.float32),
     "quality": Column(np.float32, 1.0),
     "usual": Column(np.float32),
@@ -241,14 +214,15 @@ def refresh(entity: Entity, counts: Array, mass: Array, row: int) -> None:
 
 @inline
 def score(
-    entity: Entity, habit: Habit, counts: Array, mass: Array, row: int, local_ms: int, channel: Array, per_day: float,
-    share: Array,
+    entity: Entity, habit: Habit, counts: Array, mass: Array, row: int, local_ms: int, channel: Array, loudest: float,
+    per_day: float, share: Array,
 ) -> tuple[float, float]:  # fmt: skip
     """(severity, page) of one tick; learns the distributions.
 
-    local_ms: the tick's time in the zone that days are counted in. channel: ln(evidence), from `evidence`. share:
-    float64 (6,) out, how far each channel is above its own median, for explanations. page: urgency of starting one, 1
-    at the threshold that a normal entity passes `per_day` times a day; NaN for an entity too young to page.
+    local_ms: the tick's time in the zone that days are counted in. channel: ln(evidence), from `evidence`. loudest:
+    page of the series that is most unusual by itself. share: float64 (6,) out, how far each channel is above its own
+    median, for explanations. page: urgency of starting one, 1 at the threshold that a normal entity passes `per_day`
+    times a day; NaN for an entity too young to page.
     """
     if entity.ticks[row] % REFRESH == 0.0:
         refresh(entity, counts, mass, row)
@@ -267,7 +241,7 @@ def score(
             u_severe += min(np.exp(channel[k] - usual), SEVERITY_MOST) / 5.0
         tail.add(counts, mass, first + k, channel[k], unit)
     severity = _severity(entity, counts, mass, row, u_severe, lone)
-    page = _page(entity, habit, row, local_ms, channel, severity, lone, per_day)
+    page = _page(entity, habit, row, local_ms, channel, loudest, severity, lone, per_day)
     entity.unit[row] = np.float32(tail.fade(counts, mass, first, TICKLY, unit, 1.0))
     entity.ticks[row] += 1.0
     return severity, page
@@ -293,9 +267,14 @@ def _severity(entity: Entity, counts: Array, mass: Array, row: int, u_severe: fl
 
 @inline
 def _page(
-    entity: Entity, habit: Habit, row: int, local_ms: int, channel: Array, severity: float, lone: float, per_day: float
-) -> float:
-    """Sudden, as far as the page evidence is above its recent level; rare, by severity; and no habit of this hour."""
+    entity: Entity, habit: Habit, row: int, local_ms: int, channel: Array, loudest: float, severity: float, lone: float,
+    per_day: float,
+) -> float:  # fmt: skip
+    """Sudden, as far as the page evidence is above its recent level; rare, by severity; and no habit of this hour.
+
+    Or grave for long, as a whole or in one metric, if nobody has been told: what comes slowly is never sudden, and what
+    one metric of forty does is lost in their mean.
+    """
     log_page = _urgency(entity, row, channel, lone)
     is_settled = entity.ticks[row] >= SETTLED
     if is_settled:
@@ -307,11 +286,28 @@ def _page(
         return np.nan
     rarity = np.log(10.0) * min(severity - RARE, 0.0) + LIFT * max(severity - RARE, 0.0)
     margin = log_page + rarity - _threshold(entity, row, per_day)
+    margin = _outlasted(entity, row, loudest - DISTRUST * (1.0 - lone), severity, margin)
     if is_settled:
         over = channel[E] - np.float64(entity.usual_peak[row, 0])
         is_explained = over >= EXPLAINED and channel[E] - channel[PAGE_E] >= 0.5 * EXPLAINED
         habits.see(habit, row, local_ms, margin, is_explained)
     return np.float64(np.exp(margin - habits.needed(habit, row, local_ms) - np.float64(entity.gate[row])))
+
+
+@inline
+def _outlasted(entity: Entity, row: int, loudest: float, severity: float, margin: float) -> float:
+    """The margin of a page in ln; at least 0 where a grave stretch has lasted and no page has told of it."""
+    untold: float = np.float64(entity.untold[row])
+    if margin >= 0.0:
+        untold = -TOLD
+    elif severity >= GRAVE or loudest >= 1.0:
+        untold += 1.0
+    else:
+        untold = min(untold + 1.0, 0.0)
+    if untold >= LASTING:
+        margin, untold = max(margin, LIFT * max(severity - GRAVE, 0.0)), -TOLD
+    entity.untold[row] = np.float32(untold)
+    return margin
 
 
 @inline

@@ -14,12 +14,12 @@ from engine.kernel import kernel
 
 
 @kernel
-def cholesky(a: Array) -> bool:
-    """Overwrite the upper triangle of symmetric a (n, n) by U with U'U = a. False: not positive definite."""
+def cholesky(a: Array, least: float) -> bool:
+    """Overwrite the upper triangle of symmetric a (n, n) by U with U'U = a. False: a pivot is not above `least`."""
     n = a.shape[0]
     for k in range(n):
         pivot = a[k, k]
-        if not pivot > 0.0:
+        if not pivot > least:
             return False
         root, top = np.sqrt(pivot), a[k, k:]
         for j in range(len(top)):

@@ -17,6 +17,7 @@ import numpy as np
 
 from engine.columns import Array
 from engine.components import block, entity, tail
+from engine.components.factory import FACTORY_ROWS, factory
 from engine.config import ENGINE_VERSION, EngineConfig
 from engine.errors import ConfigError
 from engine.roster import Roster
@@ -98,8 +99,8 @@ def _thinned(rows: list[int]) -> list[int]:
 
 
 def _tail(roster: Roster, rows: list[int]) -> Array:
-    factory = entity.factory()[entity.SEVERE].astype(np.float64) * (SERIES_ROWS / entity.FACTORY_ROWS)
-    parts = [tail.distil(roster.rows.shown.counts[row].astype(np.float64), factory) for row in rows]
+    given = factory()[entity.SEVERE].astype(np.float64) * (SERIES_ROWS / FACTORY_ROWS)
+    parts = [tail.distil(roster.rows.shown.counts[row].astype(np.float64), given) for row in rows]
     return np.asarray(np.mean(parts, axis=0))
 
 

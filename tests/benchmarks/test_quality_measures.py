@@ -153,3 +153,17 @@ def test_a_page_is_made_comparable_by_its_own_history() -> None:
     page = np.concatenate([np.full(600, 4.0), [8.0]])
     assert measures.comparable(page, 600)[-1] == pytest.approx(2.0)
     assert measures.comparable(page, 0) is page
+
+
+def test_runs_of_alarms_are_those_on_normal_rows() -> None:
+    alarms = np.array([1, 1, 0, 1, 1, 1, 0, 1], bool)
+    label = np.array([0, 0, 0, 0, 1, 0, 0, 0])
+    assert measures.runs_of(alarms, label).tolist() == [2, 1, 1, 1]
+
+
+def test_short_runs_and_many_rows_can_keep_a_rate_and_long_runs_in_few_cannot() -> None:
+    many = measures.honest_at_best(np.array([1_000_000]), [np.ones(20)])
+    few = measures.honest_at_best(np.array([4000]), [np.full(20, 40.0)])
+    assert many[0] > 0.99
+    assert few[0] < 0.2
+    assert measures.honest_at_best(np.array([1000]), [np.empty(0)]).tolist() == [0.0]

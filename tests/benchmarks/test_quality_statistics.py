@@ -20,7 +20,17 @@ def scored(vus: list[float], *, false: list[float] | None = None) -> Scored:
     pages = Pages(np.ones((count, 1)), np.ones((count, 1)), wrong, np.full(count, 2), np.full(count, 10.0))
     names = [f"e{at}" for at in range(count)]
     values = np.array(vus)
-    return Scored(names, values, values / 2, np.full(count, 1.0), pages, pages, pages)
+    return Scored(
+        names,
+        values,
+        values / 2,
+        np.full(count, 1.0),
+        np.full(count, 9000),
+        [np.array([4, 5])] * count,
+        pages,
+        pages,
+        pages,
+    )
 
 
 def test_figures_by_hand() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from engine.components import entity, tail
+from engine.components.factory import FACTORY, factory
 from engine.shard import Shard
 from tests.engine.components.feed import entity_run, log_of, of
 from tests.engine.logs import CONFIG, START_MS, admit, fleet_log
@@ -33,9 +34,9 @@ def test_normal_entities_page_at_most_thrice_as_often_as_asked(per_day: float, s
 
 
 def test_the_factory_is_a_histogram_each_of_as_many_ticks_as_it_says() -> None:
-    counts = entity.factory()
+    counts = factory()
     assert counts.shape == (entity.HISTOGRAMS, tail.BINS)
-    np.testing.assert_allclose(counts.sum(axis=1), [row[-1] for row in entity.FACTORY], rtol=1e-3)
+    np.testing.assert_allclose(counts.sum(axis=1), [row[-1] for row in FACTORY], rtol=1e-3)
     assert (counts >= 0).all()
 
 
@@ -48,7 +49,7 @@ def test_distil_and_seed_hand_on_the_distributions() -> None:
     shares = entity.distil(own, 0)
     np.testing.assert_allclose(shares.sum(axis=1), 1.0, rtol=1e-6)
     entity.seed(own, 1, shares=shares, rows=500.0)
-    wanted = [500.0 if k <= entity.PRESENT else row[-1] for k, row in enumerate(entity.FACTORY)]
+    wanted = [500.0 if k <= entity.PRESENT else row[-1] for k, row in enumerate(FACTORY)]
     np.testing.assert_allclose(own.counts[1].sum(axis=1), wanted, rtol=1e-4)
     np.testing.assert_allclose(own.mass[1], wanted)
     for k in range(entity.HISTOGRAMS):
