@@ -40,7 +40,7 @@ def show(told: dict[str, Any]) -> None:
         print(
             "\nrate of severity over all sets: share of entities that keep it, worst factor; and the share that would"
         )
-        print("keep it if it were promised exactly, with runs of alarms as long as they are")
+        print("would keep it if it were promised exactly, with runs of alarms as long as they are")
     for method, one in told["honesty"].items():
         shares = f"{one['rate_ok']:>9.2f}{one['rate_worst']:>9.1f}{one['rate_ok_at_best']:>9.2f}"
         print(f"  {method:<20}{one['entities']:>4}{shares}")
