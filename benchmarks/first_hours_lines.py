@@ -17,6 +17,8 @@ rows are moved by whole days, and the copy sees a hole.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +26,7 @@ import numpy as np
 from benchmarks.first_hours_cases import Subject, rows_of
 from benchmarks.series_data import CONFIG, Array, Recording
 from engine.batch import Batch
+from engine.config import EngineConfig
 from engine.errors import ConfigError
 from engine.prior import Prior
 from engine.series import Kind, Series
@@ -67,12 +70,6 @@ class Handed(NamedTuple):
     wrong: list[State]
 
 
-def prior_of(sources: list[State], *, guarded: bool) -> Prior:
-    """What these sources lend."""
-    del guarded  # the engine has no guard that could be turned off yet, and takes one source
-    return read_prior(sources[0])
-
-
 def watch(subject: Subject) -> Watched:
     """Fold a recording up to its last start; checkpoints at each, and sources cut from them or from days before."""
     record = subject.record
@@ -109,13 +106,13 @@ def answer(line: str, subject: Subject, start: int, hours: int, handed: Handed) 
     if line == "simple":
         return fold(_unlearned(newborn(subject)), subject, start, end)
     sources = {"seeded": handed.lent, "unguarded": handed.lent, "wrong": handed.wrong}.get(line, [])
-    prior = prior_of(sources, guarded=line != "unguarded") if sources else None
-    return fold(newborn(subject, prior), subject, start, end)
+    config = replace(CONFIG, guard_seeds=line != "unguarded")
+    return fold(newborn(subject, [read_prior(one) for one in sources], config), subject, start, end)
 
 
-def newborn(subject: Subject, prior: Prior | None = None) -> Shard:
+def newborn(subject: Subject, priors: Sequence[Prior] = (), config: EngineConfig = CONFIG) -> Shard:
     """A shard that waits for one entity."""
-    shard = Shard(CONFIG, topic="file", partition=0, prior=prior)
+    shard = Shard(config, topic="file", partition=0, prior=priors)
     shard.next_offset = 0
     _rows(shard, subject)
     return shard

@@ -19,6 +19,7 @@ class EngineConfig:
     max_series: rows of one shard; further series are refused by name (dead letters, reason `cardinality`).
     counters_from_shape: watch series of unknown kind and treat whole numbers that only grow as cumulative counters.
     utc_offset_minutes: where the day of the profile begins.
+    guard_seeds: what is lent is tried in a twin beside each entity before it is believed. Off in benchmarks and tests.
     """
 
     environment: str = "default"
@@ -27,6 +28,7 @@ class EngineConfig:
     max_series: int = 100_000
     counters_from_shape: bool = True
     utc_offset_minutes: int = 0
+    guard_seeds: bool = True
 
     def __post_init__(self) -> None:
         if not 0 < self.false_pages_per_entity_day <= 1000:

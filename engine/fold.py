@@ -22,7 +22,7 @@ from engine import alerts, recipe, verdict
 from engine.absence import SWEEP_MOST, advance_clock
 from engine.columns import Array
 from engine.components import block as blocks
-from engine.components import change, entity, familiar, joint, level, presence, season, tail, trial
+from engine.components import change, entity, familiar, guard, joint, level, presence, season, tail, trial
 from engine.components.block import Block
 from engine.events import DRIFTED, FLAT, RETURNED, Events, note
 from engine.kernel import inline, kernel
@@ -34,7 +34,7 @@ LEARNED, SCORED_ONLY, DUPLICATE, LATE, MISSING, CONFLICT = range(6)
 OUTCOMES = ("learned", "scored_only", "duplicate", "late", "missing", "conflict")
 
 #: Half-width of the band in typical residuals.
-BAND = 3.0
+BAND = guard.BAND
 #: Samples between two readings of a series' quantiles.
 SERIES_QUANTILE_EVERY = season.TURN
 
@@ -59,7 +59,7 @@ def fold(
         before, ts_ms = cursor[EVENTS], ts_of[at]
         # Unsigned, so that the compiler need not ask at each of fifty columns whether the index is negative.
         row: Any = np.uint64(row_of[at])
-        if not _is_new(row, ts_ms, value_of[at], at, rows, marks, context.clock[CLOCK]):
+        if not (context.is_twin or _is_new(row, ts_ms, value_of[at], at, rows, marks, context.clock[CLOCK])):
             continue
         e: Any = np.uint64(rows.link.entity[row])
         # Two steps, so that there is one place where a tick is closed: before the sample, if it belongs to a later
@@ -109,7 +109,8 @@ def _sample(
     marks: Marks, events: Events, context: Context,
 ) -> None:  # fmt: skip
     """Take in one sample that is new."""
-    advance_clock(row, e, ts_ms, at, rows, ents, events, context)
+    if not context.is_twin:
+        advance_clock(row, e, ts_ms, at, rows, ents, events, context)
     last_ms = rows.presence.last_ms[row]
     if rows.presence.absent[row] != 0:
         if rows.presence.absent[row] == presence.GONE:
@@ -171,7 +172,7 @@ def _value(
         band = BAND * sd * (np.float64(rows.season.sigma[row]) * spread + season.SIGMA_FLOOR)
         rows.shown.expected[row], rows.shown.band[row] = expected, np.float32(band)
         marks.expected[at] = np.float32(expected)
-        marks.lower[at], marks.upper[at] = np.float32(expected - band), np.float32(expected + band)
+        marks.off[at], marks.band[at] = np.float32(value - expected), np.float32(band)
         _judge_series(row, e, count, r_season, at, rows, ents, marks, context)
         is_old = change.is_old(count, step_ms)
         _watch_level(row, ts_ms, slot, value, sd, is_old, at, rows, events, context)

@@ -19,6 +19,7 @@ from engine.fold import restart
 from engine.records import Record
 
 if TYPE_CHECKING:
+    from engine.roster import Roster
     from engine.shard import Shard
 
 #: ln of the page threshold per answer: a false alarm makes its entity half as loud again, an incident a little louder.
@@ -56,13 +57,19 @@ def apply_order(shard: Shard, order: Mapping[str, Any]) -> list[Record]:
     if kind == "retune" and isinstance(at_ms, int) and shard.clock_ms - at_ms > STALE_MS:
         late_h = (shard.clock_ms - at_ms) / 3_600_000
         raise BadSample("order", f"re-tune {order.get('id')} is about {late_h:.0f} h ago; after 12 h it is too old.")
-    before = _look(shard, row, entity)
-    act(shard, row, entity, dict(params))
-    after = _look(shard, row, entity)
+    before = _look(shard.roster, row, entity)
+    act(shard.roster, row, entity, dict(params))
+    for twin in shard.twins.rosters:
+        # What people and the tuner know is true of the other version as well, which may be believed in the end.
+        other = twin.entity_of(shard.roster.entities[entity])
+        other_row = twin.row_of(shard.roster.names[row]) if row >= 0 else -1
+        if other >= 0 and (row < 0 or other_row >= 0):
+            act(twin, other_row, other, dict(params))
+    after = _look(shard.roster, row, entity)
     return [_experiment(shard, order, before, after)]
 
 
-def _retune(shard: Shard, row: int, _entity: int, params: dict[str, Any]) -> None:
+def _retune(roster: Roster, row: int, _entity: int, params: dict[str, Any]) -> None:
     """Re-level: the models from before the shift, moved by it if it still stands (`engine.retune`; recipe's unit)."""
     try:
         shift, mean, sd, season_level = (float(params[name]) for name in ("shift", "mean", "sd", "season_level"))
@@ -76,46 +83,46 @@ def _retune(shard: Shard, row: int, _entity: int, params: dict[str, Any]) -> Non
             "order",
             f"a retune needs a known series, sd > 0 and a shift of at most {FARTHEST:g} sd; it came with {params}.",
         )
-    rows = shard.roster.rows
+    rows = roster.rows
     unmoved = mean + sd * (season_level + float(rows.change.entry[row]))
     if abs(float(rows.change.after[row]) - unmoved) < GONE * abs(shift):
         # An order takes its time, and an outage ends: the models from before it, not those that it would have made.
         shift = 0.0
-    _relevel(shard, row, shift, mean, sd, season_level)
+    _relevel(roster, row, shift, mean, sd, season_level)
 
 
-def _relevel(shard: Shard, row: int, shift: float, mean: float, sd: float, season_level: float) -> None:
-    rows = shard.roster.rows
+def _relevel(roster: Roster, row: int, shift: float, mean: float, sd: float, season_level: float) -> None:
+    rows = roster.rows
     level.relevel(rows.level, row, mean + shift, sd)
     season.relevel(rows.season, row, season_level, int(rows.change.slot[row]), float(rows.change.entry[row]))
     change.clear(rows.change, row)
 
 
-def _label(shard: Shard, row: int, entity: int, params: dict[str, Any]) -> None:
+def _label(roster: Roster, row: int, entity: int, params: dict[str, Any]) -> None:
     """A person's answer moves the page threshold of the entity, and of the series where one is named."""
     answer = params.get("answer")
     step = {"false_alarm": QUIETER, "expected": QUIETER / 2, "incident": LOUDER}.get(str(answer), 0.0)
-    gate = shard.roster.ents.entity.gate
+    gate = roster.ents.entity.gate
     gate[entity] = np.float32(min(max(float(gate[entity]) + step, -MOST), MOST))
     if row >= 0:
-        own = shard.roster.rows.shown.gate
+        own = roster.rows.shown.gate
         own[row] = np.float32(min(max(float(own[row]) + step / 2, -MOST), MOST))
-        is_grown = shard.roster.rows.level.count[row] >= 2 and shard.roster.rows.season.count[row] > 0
+        is_grown = roster.rows.level.count[row] >= 2 and roster.rows.season.count[row] > 0
         if answer == "new_normal" and is_grown:
-            now = shard.roster.rows.change
+            now = roster.rows.change
             before = float(now.mean[row] + now.sd[row] * (now.level[row] + now.entry[row]))
             shift = float(now.after[row]) - before
-            _relevel(shard, row, shift, float(now.mean[row]), float(now.sd[row]), float(now.level[row]))
-    life = shard.roster.ents.life
+            _relevel(roster, row, shift, float(now.mean[row]), float(now.sd[row]), float(now.level[row]))
+    life = roster.ents.life
     if life.state[entity] == alerts.PENDING:
         life.state[entity] = alerts.IDLE
 
 
-def _reset(shard: Shard, row: int, _entity: int, _params: dict[str, Any]) -> None:
+def _reset(roster: Roster, row: int, _entity: int, _params: dict[str, Any]) -> None:
     """Start the models of one series afresh."""
     if row < 0:
         raise BadSample("order", "a reset needs a known series.")
-    restart(shard.roster.rows, shard.roster.block, shard.roster.pool, row)
+    restart(roster.rows, roster.block, roster.pool, row)
 
 
 KINDS: dict[str, Callable[[Any, int, int, dict[str, Any]], None]] = {
@@ -125,12 +132,12 @@ KINDS: dict[str, Callable[[Any, int, int, dict[str, Any]], None]] = {
 }
 
 
-def _look(shard: Shard, row: int, entity: int) -> dict[str, Any]:
+def _look(roster: Roster, row: int, entity: int) -> dict[str, Any]:
     """The numbers that orders move, for before and after."""
-    gate = float(shard.roster.ents.entity.gate[entity])
+    gate = float(roster.ents.entity.gate[entity])
     if row < 0:
         return {"page_gate": round(gate, 4)}
-    rows = shard.roster.rows
+    rows = roster.rows
     return {
         "level": float(rows.level.mean[row]),
         "sd": float(level.scale(rows.level, row)),

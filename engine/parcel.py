@@ -8,6 +8,7 @@ Not obvious: offsets and ledger stay with the part that keeps the log position. 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 
 import numpy as np
@@ -26,6 +27,8 @@ _LINKS = {
     "block.member": "series",
     "entity.life.about": "series",
 }
+#: What arrays of twins are called in a state (`engine.twins`).
+TWIN = re.compile(r"twin\d+\.")
 _TEXTS = {"text.names": "series", "text.classes": "series", "text.entities": "entity"}
 
 
@@ -35,9 +38,28 @@ def split(state: State, entities: Collection[str]) -> tuple[State, State]:
     unknown = sorted(set(entities) - set(names))
     if unknown:
         raise ConfigError(f"entity {unknown[0]!r} is not in this state; it has {len(names)} others.")
-    wanted = np.isin(np.arange(len(names)), [k for k, name in enumerate(names) if name in entities])
     taken = {**state.manifest, "kind": "parcel", "alert_number": 0, "ledger": {}}
-    return State(taken, _part(state.arrays, wanted)), State(dict(state.manifest), _part(state.arrays, ~wanted))
+    parts: list[dict[str, Array]] = [{}, {}]
+    for head, arrays in _apart(state.arrays).items():
+        for part, inside in zip(parts, (True, False), strict=True):
+            chosen = _chosen(arrays, entities, inside=inside)
+            if not head or _count(chosen, "entity"):
+                part.update({head + name: array for name, array in chosen.items()})
+    return State(taken, parts[0]), State(dict(state.manifest), parts[1])
+
+
+def _apart(arrays: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
+    """Head of the name -> arrays: "" those of the shard itself, "twin0." and so on those of the twins (`twins`)."""
+    found: dict[str, dict[str, Array]] = {"": {}}
+    for name, array in arrays.items():
+        head = name.split(".")[0] + "." if TWIN.match(name) else ""
+        found.setdefault(head, {})[name[len(head) :]] = array
+    return found
+
+
+def _chosen(arrays: Mapping[str, Array], entities: Collection[str], *, inside: bool) -> dict[str, Array]:
+    names = read_json_column(arrays["text.entities"])
+    return _part(arrays, np.array([(name in entities) == inside for name in names], bool))
 
 
 def merge(keeper: State, parcel: State) -> State:
@@ -46,18 +68,26 @@ def merge(keeper: State, parcel: State) -> State:
         both = set(read_json_column(keeper.arrays[texts])) & set(read_json_column(parcel.arrays[texts]))
         if both:
             raise ConfigError(f"{what} {min(both)!r} is in both states; it lives in one shard only.")
-    counts = {group: _count(keeper.arrays, group) for group in ("series", "entity", "block")}
-    arrays = dict(keeper.arrays)
-    for name, array in parcel.arrays.items():
+    own, theirs, arrays = _apart(keeper.arrays), _apart(parcel.arrays), dict[str, Array]()
+    for head in sorted({*own, *theirs}):
+        parts = [one[head] for one in (own, theirs) if head in one]
+        joined = _joined(*parts) if len(parts) == 2 else parts[0]
+        arrays.update({head + name: array for name, array in joined.items()})
+    return State(dict(keeper.manifest), arrays)
+
+
+def _joined(own: Mapping[str, Array], theirs: Mapping[str, Array]) -> dict[str, Array]:
+    counts = {group: _count(own, group) for group in ("series", "entity", "block")}
+    arrays = dict(own)
+    for name, array in theirs.items():
         if name in _TEXTS:
-            texts = read_json_column(keeper.arrays[name]) + read_json_column(array)
-            arrays[name] = json_column(texts)
+            arrays[name] = json_column(read_json_column(own[name]) + read_json_column(array))
         elif name in _LINKS:
             moved = np.where(array >= 0, array + counts[_LINKS[name]], array).astype(array.dtype)
-            arrays[name] = np.concatenate([keeper.arrays[name], moved])
+            arrays[name] = np.concatenate([own[name], moved])
         elif name.split(".")[0] in counts or name == "pool":
-            arrays[name] = np.concatenate([keeper.arrays[name], array])
-    return State(dict(keeper.manifest), arrays)
+            arrays[name] = np.concatenate([own[name], array])
+    return arrays
 
 
 def _part(arrays: Mapping[str, Array], wanted: Array) -> dict[str, Array]:

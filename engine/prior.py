@@ -11,7 +11,7 @@ may serve many shards, and what was lent is read from the columns of the roster,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 #: What a prior holds per metric class, per pair of classes, and once; with the dtype of each.
 PER_CLASS = {
-    "kind": np.uint8, "ratio": np.float32, "far": np.float32, "shape": np.float32, "sigma": np.float32,
-    "tail": np.float32, "own": np.float32, "own_residual": np.float32, "sigmas": np.float32,
+    "kind": np.uint8, "ratio": np.float32, "far": np.float32, "step": np.float32, "shape": np.float32,
+    "sigma": np.float32, "tail": np.float32, "own": np.float32, "own_residual": np.float32, "sigmas": np.float32,
 }  # fmt: skip
 PER_PAIR = {"lagged": np.float32, "residual": np.float32}
 #: Strengths in pseudo-samples, one row a class; a class of strength 0 everywhere is as good as cold.
@@ -37,6 +37,8 @@ SCALE, SEASON, LEVEL, STRUCTURE, TAIL = range(len(STRENGTHS))
 #: Strengths of an entity: of its histograms; ticks that its joint model counts as learned; ticks of its age.
 ENTITY_STRENGTHS = ("channels", "ticks", "age")
 CHANNELS, TICKS, AGE = range(len(ENTITY_STRENGTHS))
+#: So many metrics are half of many: the weight of what is borrowed grows with the number that are alike.
+FEW = 9.0
 #: An entity borrows what belongs to it as a whole when at least this share of its metrics does.
 MAJORITY = 0.5
 
@@ -75,19 +77,53 @@ class Prior:
 
     def lend_to_entity(self, roster: Roster, e: int) -> None:
         """What an entity borrows as a whole, set anew whenever series of it have come, while it has closed no tick."""
-        share = self._share_of(roster, e) if roster.ents.open.number[e] == 0 else 0.0
+        if roster.ents.open.number[e] == 0:
+            self._seed_entity(roster, e)
+
+    def _seed_entity(self, roster: Roster, e: int) -> None:
+        share = self._share_of(roster, e)
         if share == 0.0:
             return
         strength = self._arrays["entity_strength"]
+        self._weaken(roster, e)
         if strength[TICKS] > 0:
             of = roster.blocks_of(e)
-            roster.block.ticks[of] = np.floor(float(strength[TICKS]) * share)
+            roster.block.ticks[of] = np.floor(float(strength[TICKS]) * share * self._sureness(roster, e))
             # The joint model is solved at the end of the first tick, from what was lent.
             roster.block.solve_at[of] = roster.block.ticks[of] + 1.0
         if share >= MAJORITY and strength[CHANNELS] > 0:
             shares, rows = self._arrays["channels"], float(strength[CHANNELS])
             entity.seed(roster.ents.entity, e, shares=shares, rows=rows)
-            roster.ents.entity.ticks[e] = float(strength[AGE])
+            roster.ents.entity.ticks[e] = max(float(roster.ents.entity.ticks[e]), float(strength[AGE]))
+
+    def _sureness(self, roster: Roster, e: int) -> float:
+        """How far a likeness of so many metrics is more than chance: one metric is like many."""
+        lent = len(self._lent_of(roster, e))
+        return lent / (lent + FEW)
+
+    def _weaken(self, roster: Roster, e: int) -> None:
+        """Scale and structure weigh less where few metrics are alike. While an entity is fresh."""
+        sureness = self._sureness(roster, e)
+        for row in self._lent_of(roster, e):
+            lent = self._arrays["strength"][self._of(roster, row)]
+            if lent[SCALE] > 0:
+                rows = np.float32(max(float(lent[SCALE]) * sureness, level.PRIOR_ROWS + 1.0))
+                roster.rows.level.prior_rows[row] = rows
+            if lent[STRUCTURE] > 0:
+                part, j = self._place(roster, row)
+                part["vectors"][[block.SEEN, block.AGE], j] = np.float32(lent[STRUCTURE] * sureness)
+
+    def restlessness(self, classes: Sequence[str]) -> Array:
+        """ln(step) of the source's class of each name, beside its size and beside the others, (n, 2); NaN: not lent."""
+        own = np.append(self._arrays["step"].astype(np.float64), [[np.nan, np.nan]], axis=0)
+        return np.asarray(own[[self._class.get(name, -1) for name in classes]])
+
+    def channels_lent(self, roster: Roster, e: int) -> Array | None:
+        """float64 (12, 40): the histograms that an entity began with, in ticks; None if they are the factory's."""
+        rows = float(self._arrays["entity_strength"][CHANNELS])
+        if self._share_of(roster, e) < MAJORITY or rows <= 0:
+            return None
+        return self._arrays["channels"].astype(np.float64) * rows
 
     def seeded_in(self, roster: Roster) -> int:
         """Series of a shard that were seeded, read from their columns: right after a restore as well."""
@@ -102,10 +138,12 @@ class Prior:
         visits = roster.rows.season.visits[:, row].astype(np.float64)
         has_shape = roster.rows.trial.state[row] in (trial.ON, trial.KEPT)
         part, j = self._place(roster, row)
+        scale = float(roster.rows.level.prior_rows[row])
+        structure = lent[STRUCTURE] * self._sureness(roster, int(roster.rows.link.entity[row]))
         shares = {
-            "scale": lent[SCALE] / (lent[SCALE] + float(roster.rows.level.count[row])),
+            "scale": scale / (scale + float(roster.rows.level.count[row])) if lent[SCALE] > 0 else 0.0,
             "season": float(np.mean(lent[SEASON] / np.maximum(lent[SEASON] + visits, 1e-9))) * has_shape,
-            "structure": lent[STRUCTURE] / max(float(part["vectors"][block.SEEN, j]), lent[STRUCTURE], 1.0),
+            "structure": structure / max(float(part["vectors"][block.SEEN, j]), structure, 1.0),
             "tail": lent[TAIL] / max(float(roster.rows.shown.mass[row]), lent[TAIL], 1.0),
         }
         return {name: round(float(share), 4) for name, share in shares.items() if share > 0.0}
@@ -114,9 +152,10 @@ class Prior:
         a = self._arrays
         pairs = len(a["pairs"])
         shapes: dict[str, tuple[int, ...]] = dict.fromkeys(PER_CLASS, (count,)) | {
-            "shape": (count, season.SLOTS), "tail": (count, tail.BINS), "own": (count, block.MOST_LAGS + 1),
-            "sigmas": (count, 3), "lagged": (pairs, block.MOST_LAGS + 1), "residual": (pairs,), "pairs": (pairs, 2),
-            "strength": (count, len(STRENGTHS)), "channels": (entity.HISTOGRAMS, tail.BINS),
+            "step": (count, 2), "shape": (count, season.SLOTS), "tail": (count, tail.BINS),
+            "own": (count, block.MOST_LAGS + 1), "sigmas": (count, 3), "lagged": (pairs, block.MOST_LAGS + 1),
+            "residual": (pairs,), "pairs": (pairs, 2), "strength": (count, len(STRENGTHS)),
+            "channels": (entity.HISTOGRAMS, tail.BINS),
             "entity_strength": (len(ENTITY_STRENGTHS),),
         }  # fmt: skip
         wrong = [name for name, shape in shapes.items() if a[name].shape != shape]
@@ -163,12 +202,14 @@ class Prior:
 
     def _share_of(self, roster: Roster, e: int) -> float:
         """Share of an entity's metrics that borrow the joint structure."""
-        members = [int(row) for b in roster.blocks_of(e) for row in roster.block.member[b, : roster.block.width[b]]]
         strength = self._arrays["strength"]
-        lent = [
-            row for row in members if self._is_seeded(roster, row) and strength[self._of(roster, row), STRUCTURE] > 0
-        ]
-        return len(lent) / max(len(members), 1)
+        lent = [row for row in self._lent_of(roster, e) if strength[self._of(roster, row), STRUCTURE] > 0]
+        return len(lent) / max(int(roster.ents.open.members[e]), 1)
+
+    def _lent_of(self, roster: Roster, e: int) -> list[int]:
+        """The series of an entity that borrow something."""
+        members = [int(row) for b in roster.blocks_of(e) for row in roster.block.member[b, : roster.block.width[b]]]
+        return [row for row in members if self._is_seeded(roster, row)]
 
     def _is_seeded(self, roster: Roster, row: int) -> bool:
         k = self._of(roster, row)

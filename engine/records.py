@@ -21,6 +21,7 @@ from engine.series import stable_id
 
 if TYPE_CHECKING:
     from engine.shard import Shard
+    from engine.twins import Finding
 
 
 class Record(NamedTuple):
@@ -60,6 +61,34 @@ def gap(shard: Shard, from_offset: int, to_offset: int) -> Record:
         "follows": [{"topic": shard.topic, "partition": shard.partition, "offset": to_offset}],
     }
     return Record("drift", subject, value)
+
+
+def of_finding(shard: Shard, finding: Finding, offset: int) -> Record:
+    """What has become of what was lent to an entity: adopted, refused, returned or passed."""
+    entity, environment = shard.roster.entities[finding.e], shard.config.environment
+    source = shard.roster.priors[finding.source].summary().get("environment")
+    sentence = {
+        "adopted": f"{entity} is like {source} and goes on with what that has lent; its cold version stays beside it.",
+        "refused": f"{entity} is unlike {source}; it stays as it began, cold.",
+        "returned": f"{entity} is no longer like {source}; it goes on with its cold version.",
+        "passed": f"{entity} has been like {source} for a day; its cold version is given up.",
+    }[finding.what]
+    name = stable_id("guard", environment, entity, finding.what, shard.clock_ms)
+    value = {
+        "schema": "graft.experiment/1",
+        "id": name,
+        "at_ms": shard.clock_ms,
+        "environment": environment,
+        "entity": entity,
+        "series": None,
+        "kind": "guard",
+        "finding": finding.what,
+        "source": {"number": finding.source, "environment": source},
+        "evidence": {"unlike": round(finding.unlike, 4), "loud": round(finding.loud, 4)},
+        "because": sentence,
+        "follows": [{"topic": shard.topic, "partition": shard.partition, "offset": offset}],
+    }
+    return Record("experiments", name, value)
 
 
 def _head(

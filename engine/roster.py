@@ -20,7 +20,7 @@ from engine import state as layout
 from engine.columns import Array, put, take
 from engine.components import block as blocks
 from engine.components import entity as entity_component
-from engine.components import joint
+from engine.components import guard, joint
 from engine.components.factory import FACTORY_ROWS, factory
 from engine.config import EngineConfig
 from engine.errors import BadSample, SnapshotError
@@ -32,11 +32,15 @@ FIRST_ROWS, FIRST_ENTITIES, FIRST_POOL = 64, 16, 1 << 15
 
 
 class Roster:
-    """Names and columns of one shard. prior: what a source lends to new series, or None."""
+    """Names and columns of one shard, or of its twins. priors: what sources lend.
 
-    def __init__(self, config: EngineConfig, prior: Prior | None = None) -> None:
+    lends: the first of them lends to every new series at once; else only that which an entity has come to believe.
+    """
+
+    def __init__(self, config: EngineConfig, priors: Sequence[Prior] = (), *, lends: bool = False) -> None:
         self.config = config
-        self.prior = prior
+        self.priors = tuple(priors)
+        self.lends = lends
         self.names: list[str] = []
         self.entities: list[str] = []
         self.classes: list[str] = []
@@ -74,21 +78,32 @@ class Roster:
                 f"series {text[:200]} would be number {len(self.names) + 1} of this shard; limits.max_series is "
                 f"{self.config.max_series}. Raise it, or drop the label that multiplies series.",
             )
+        kind = series.kind
+        if kind is Kind.UNKNOWN and not self.config.counters_from_shape:
+            kind = Kind.GAUGE
+        return self._admit(text, series.name, int(kind), series.entity(self.config.entity_labels))
+
+    def _admit(self, text: str, name: str, kind: int, entity: str) -> int:
         row = len(self.names)
         if row == len(self.rows.link.entity):
             self.rows = layout.grow_rows(self.rows, _longer(row))
         self.names.append(text)
         # One text a class, not one a series.
-        self.classes.append(self._class_names.setdefault(series.name, series.name))
+        self.classes.append(self._class_names.setdefault(name, name))
         self._row[text] = row
-        kind = series.kind
-        if kind is Kind.UNKNOWN and not self.config.counters_from_shape:
-            kind = Kind.GAUGE
         self.rows.recipe.kind[row] = kind
         share = layout.SERIES_ROWS / FACTORY_ROWS
         self.rows.shown.counts[row] = self._factory[entity_component.SEVERE] * share
-        self.rows.link.entity[row] = self._admit_entity(series.entity(self.config.entity_labels))
+        self.rows.link.entity[row] = self._admit_entity(entity)
         return row
+
+    def admit_like(self, other: Roster, row: int) -> int:
+        """Row of the same series as in another roster; a new one is given the next row."""
+        text = other.names[row]
+        if text in self._row:
+            return self._row[text]
+        entity = other.entities[int(other.rows.link.entity[row])]
+        return self._admit(text, other.classes[row], int(other.rows.recipe.kind[row]), entity)
 
     def place(self, rows: Sequence[int]) -> None:
         """Give series their places in the joint state, and what the prior lends them. Called at their first samples.
@@ -102,11 +117,14 @@ class Roster:
             self._place(row, entity, together[entity])
             together[entity] -= 1
             self._placed += 1
-            if self.prior is not None:
-                self.prior.lend(self, row, self.classes[row])
-        if self.prior is not None:
-            for entity in together:
-                self.prior.lend_to_entity(self, entity)
+            source = int(self.ents.seed.source[entity])
+            if source == guard.NEVER and self.lends and self.priors:
+                source = 0
+            if source >= 0 and self.priors[source].lend(self, row, self.classes[row]):
+                self.ents.seed.source[entity] = source
+        for entity in together:
+            if self.ents.seed.source[entity] >= 0:
+                self.priors[int(self.ents.seed.source[entity])].lend_to_entity(self, entity)
 
     def is_all_placed(self) -> bool:
         """Has every series that was admitted been seen in the log?"""
@@ -208,8 +226,8 @@ class Roster:
         arrays["pool"] = np.concatenate([np.empty(0, np.float32), *(self._packed(b) for b in range(self.block_count))])
         for name, texts in (("names", self.names), ("classes", self.classes), ("entities", self.entities)):
             arrays[f"text.{name}"] = json_column(texts)
-        if self.prior is not None:
-            arrays.update({f"prior.{name}": array for name, array in self.prior.arrays().items()})
+        for k, prior in enumerate(self.priors):
+            arrays.update({f"prior{k}.{name}": array for name, array in prior.arrays().items()})
         return arrays
 
     def _packed(self, b: int) -> Array:
@@ -217,10 +235,13 @@ class Roster:
         return self.pool[start : start + blocks.size(int(self.block.capacity[b]))]
 
     @staticmethod
-    def restore(arrays: Mapping[str, Array], config: EngineConfig) -> Roster:
+    def restore(arrays: Mapping[str, Array], config: EngineConfig, *, lends: bool = False) -> Roster:
         """The roster that `export` described."""
-        borrowed = {name[6:]: array for name, array in arrays.items() if name.startswith("prior.")}
-        roster = Roster(config, Prior(borrowed) if borrowed else None)
+        priors: list[Prior] = []
+        while f"prior{len(priors)}.classes" in arrays:
+            head = f"prior{len(priors)}."
+            priors.append(Prior({name[len(head) :]: each for name, each in arrays.items() if name.startswith(head)}))
+        roster = Roster(config, priors, lends=lends)
         try:
             roster._load(arrays)
         except (KeyError, ValueError, IndexError) as error:
@@ -305,7 +326,15 @@ class Roster:
 
     def borrowed(self, row: int) -> dict[str, float]:
         """Share of each component of a series that still comes from a seed, 0..1; empty when it started cold."""
-        return {} if self.prior is None or row < 0 else self.prior.borrowed(self, row)
+        source = int(self.ents.seed.source[self.rows.link.entity[row]]) if row >= 0 else guard.NEVER
+        return self.priors[source].borrowed(self, row) if source >= 0 else {}
+
+    def members_of(self, e: int) -> Array:
+        """Rows of the series of an entity that have a place, in the order in which they were given it."""
+        blocks_of = self.blocks_of(e)
+        return np.concatenate(
+            [self.block.member[b, : self.block.width[b]] for b in blocks_of] or [np.empty(0, np.int32)]
+        )
 
     def nbytes(self) -> int:
         """Bytes of the columns in use (room for growth left out)."""
@@ -316,12 +345,12 @@ class Roster:
         return series * n + entity * m + block * self.block_count + 4 * self.pool_used
 
     def seeded_count(self) -> int:
-        """Series that were seeded from the prior."""
-        return 0 if self.prior is None else self.prior.seeded_in(self)
+        """Series that have borrowed."""
+        return self.priors[0].seeded_in(self) if self.priors else 0
 
     def seed_summary(self) -> dict[str, Any] | None:
         """What was lent, for the manifest; None when the shard started cold."""
-        return None if self.prior is None else self.prior.summary()
+        return self.priors[0].summary() | {"sources": len(self.priors)} if self.priors else None
 
 
 def _longer(rows: int) -> int:

@@ -7,7 +7,7 @@ verdicts and records come out, and the same log gives the same bits however it i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +30,7 @@ from engine.series import Series, stable_id
 from engine.snapshot import State
 from engine.state import CLOCK, CURSORS, EVENTS, TICKS, Context, Marks, TickMarks, fresh_marks, fresh_ticks
 from engine.tick import close_from_outside
+from engine.twins import Twins
 
 #: The state of so many series stays in the cache by itself; asking for it ahead would only cost.
 NEAR_SERIES = 1000
@@ -56,7 +57,8 @@ class Verdicts(NamedTuple):
 class Shard:
     """State of one partition of one topic.
 
-    prior: what a source environment's snapshot lends to series that are seen for the first time; None: start cold.
+    prior: what a source environment's snapshot lends to series that are seen for the first time; None: start cold. Of
+    several, each entity tries all for an hour and keeps the one that it is most like.
     """
 
     def __init__(
@@ -65,7 +67,7 @@ class Shard:
         *,
         topic: str,
         partition: int,
-        prior: Prior | None = None,
+        prior: Prior | Sequence[Prior] | None = None,
         roster: Roster | None = None,
     ) -> None:
         self.config = config
@@ -76,7 +78,9 @@ class Shard:
         self.applied: dict[str, None] = {}
         self.alert_number = 0
         self.ledger = Ledger()
-        self.roster = roster or Roster(config, prior)
+        priors = [prior] if isinstance(prior, Prior) else prior or []
+        self.roster = roster or Roster(config, priors, lends=not config.guard_seeds)
+        self.twins = Twins(config, priors if config.guard_seeds else ())
         self._events = fresh_events(EVENT_ROOM)
         self._context = self._fresh_context()
 
@@ -112,6 +116,7 @@ class Shard:
             begin, drifted = self._fold_to(batch, begin, until, marks, parts, told, stop_at_drift)
             if stop_at_drift and drifted:
                 break
+            self.twins.place(self.roster, new)
             self.roster.place(new)
         self._account(batch, begin, marks)
         return _verdicts(begin, marks, parts, told)
@@ -153,7 +158,7 @@ class Shard:
 
     def export(self) -> State:
         """All of the state, canonical: two shards with equal states give equal manifests and arrays, bit for bit."""
-        arrays = self.roster.export()
+        arrays = self.roster.export() | self.twins.export()
         manifest = {
             "kind": "checkpoint",
             "environment": self.config.environment,
@@ -178,8 +183,9 @@ class Shard:
                 config,
                 topic=manifest["topic"],
                 partition=manifest["partition"],
-                roster=Roster.restore(state.arrays, config),
+                roster=Roster.restore(state.arrays, config, lends=not config.guard_seeds),
             )
+            shard.twins = Twins.restore(state.arrays, config, shard.roster)
             shard.next_offset = _whole(manifest["next_offset"])
             shard.control_offsets = {int(k): _whole(v) for k, v in manifest["control_offsets"].items()}
             shard.applied = dict.fromkeys(manifest["applied"])
@@ -195,7 +201,7 @@ class Shard:
         return {
             "series": self.series_count,
             "entities": self.entity_count,
-            "state_bytes": self.roster.nbytes(),
+            "state_bytes": self.roster.nbytes() + self.twins.nbytes(),
             "clock_ms": self.clock_ms,
             "next_offset": self.next_offset,
             "firing": int(np.isin(life, (alerts.FIRING, alerts.RESOLVING)).sum()),
@@ -221,6 +227,7 @@ class Shard:
             offset_ms=self.config.utc_offset_minutes * 60_000,
             series_count=0,
             is_large=False,
+            is_twin=False,
         )
 
     def _stops(self, batch: Batch) -> list[tuple[int, list[int]]]:
@@ -241,6 +248,28 @@ class Shard:
         stop_at_drift: bool,
     ) -> tuple[int, bool]:
         """Fold [begin, until), in a call more for each sample with events; (where it came to, was there a drift)."""
+        drifted = False
+        while begin < until and not (stop_at_drift and drifted):
+            first, end = begin, self.twins.stop(batch, begin, until)
+            begin, drifted = self._fold_stretch(batch, begin, end, marks, parts, told, stop_at_drift)
+            if len(self.twins):
+                self.twins.fold(self.roster, batch, first, begin, marks, fold.fold, self._events, self._context)
+                offset = int(batch.offset[begin - 1])
+                findings = self.twins.look(self.roster, self.clock_ms)
+                told.extend(records.of_finding(self, one, offset) for one in findings)
+        return begin, drifted
+
+    def _fold_stretch(
+        self,
+        batch: Batch,
+        begin: int,
+        end: int,
+        marks: Marks,
+        parts: list[TickMarks],
+        told: list[Record],
+        stop_at_drift: bool,
+    ) -> tuple[int, bool]:
+        """The same up to the next look at the twins."""
         roster, cursor = self.roster, np.zeros(CURSORS, np.int64)
         context = self._context._replace(
             cursor=cursor,
@@ -249,10 +278,10 @@ class Shard:
         )
         kernel: Any = fold.fold
         columns = (roster.rows, roster.ents, roster.block, roster.pool)
-        row, ts_ms, value = batch.row[:until], batch.ts_ms[:until], batch.value[:until]
+        row, ts_ms, value = batch.row[:end], batch.ts_ms[:end], batch.value[:end]
         drifted = False
-        ticks = fresh_ticks(2 * (until - begin) + 4)
-        while begin < until and not (stop_at_drift and drifted):
+        ticks = fresh_ticks(2 * (end - begin) + 4)
+        while begin < end and not (stop_at_drift and drifted):
             cursor[EVENTS] = 0
             begin = int(kernel(row, ts_ms, value, begin, *columns, marks, ticks, self._events, context))
             drifted |= self._tell(batch.offset, int(cursor[EVENTS]), told)
@@ -296,5 +325,5 @@ def _verdicts(consumed: int, marks: Marks, parts: list[TickMarks], told: list[Re
     if not parts:
         parts = [fresh_ticks(0)]
     ticks = parts[0] if len(parts) == 1 else TickMarks(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-    columns: list[Any] = [column[:consumed] for column in marks]
-    return Verdicts._make([consumed, *columns, ticks, told])
+    expected, _, band, *others = (column[:consumed] for column in marks)
+    return Verdicts._make([consumed, expected, expected - band, expected + band, *others, ticks, told])

@@ -13,7 +13,7 @@ import numpy as np
 
 from engine import alerts, recipe
 from engine.columns import Array, Column, Spec, allocate, grow
-from engine.components import change, entity, familiar, habit, level, presence, season, tail, trial
+from engine.components import change, entity, familiar, guard, habit, level, presence, season, tail, trial
 from engine.components.block import Block, empty_blocks
 
 # The clock of a shard: event time; votes for a later one, that time, the entity that voted last and for which time;
@@ -108,6 +108,7 @@ class Rows(NamedTuple):
     shown: Shown
     trial: trial.Trial
     familiar: familiar.Familiar
+    guard: guard.Guard
 
 
 class Entities(NamedTuple):
@@ -117,6 +118,7 @@ class Entities(NamedTuple):
     entity: entity.Entity
     habit: habit.Habit
     life: alerts.Life
+    seed: guard.Seed
 
 
 #: name -> (type, columns); the order is that of `Rows` and of `Entities`.
@@ -130,12 +132,14 @@ SERIES: dict[str, tuple[Any, Spec]] = {
     "shown": (Shown, SHOWN),
     "trial": (trial.Trial, trial.COLUMNS),
     "familiar": (familiar.Familiar, familiar.COLUMNS),
+    "guard": (guard.Guard, guard.COLUMNS),
 }
 ENTITY: dict[str, tuple[Any, Spec]] = {
     "open": (Open, OPEN),
     "entity": (entity.Entity, entity.COLUMNS),
     "habit": (habit.Habit, habit.COLUMNS),
     "life": (alerts.Life, alerts.COLUMNS),
+    "seed": (guard.Seed, guard.SEED),
 }
 
 
@@ -168,11 +172,14 @@ def grow_blocks(block: Block, size: int) -> Block:
 
 
 class Marks(NamedTuple):
-    """Results for each sample of a batch, written by the fold; NaN is no answer."""
+    """Results for each sample of a batch, written by the fold; NaN is no answer.
+
+    off: value less expected, exact where both are large; band: half its width.
+    """
 
     expected: Array
-    lower: Array
-    upper: Array
+    off: Array
+    band: Array
     severity: Array
     confidence: Array
     page: Array
@@ -212,7 +219,10 @@ def fresh_ticks(ticks: int) -> TickMarks:
 
 
 class Context(NamedTuple):
-    """Settings and scratch of one call. clock: int64 (8,) is state; the rest is not."""
+    """Settings and scratch of one call. clock: int64 (8,) is state; the rest is not.
+
+    is_twin: the samples were accepted before, by the shard itself, whose clock it is.
+    """
 
     clock: Array
     table: Array
@@ -227,3 +237,4 @@ class Context(NamedTuple):
     offset_ms: int
     series_count: int
     is_large: bool
+    is_twin: bool

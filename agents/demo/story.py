@@ -169,7 +169,7 @@ class Story:
 
     def _on_record(self, heard: Heard) -> None:
         record = heard.value
-        if heard.topic == "experiments":
+        if heard.topic == "experiments" and record.get("order"):
             order = dict(record.get("order") or {})
             self.twins.obey(order)
             self._awaited.pop(str(dict(order.get("params") or {}).get("escalation")), None)

@@ -75,7 +75,11 @@ def _drift(record: Mapping[str, Any]) -> tuple[str, str, str] | None:
     return ("drift", str(record.get("because")), "magenta") if record.get("kind") == "level" else None
 
 
-def _experiment(record: Mapping[str, Any]) -> tuple[str, str, str]:
+def _experiment(record: Mapping[str, Any]) -> tuple[str, str, str] | None:
+    if record.get("kind") == "guard":
+        return (
+            None if record.get("finding") in ("adopted", "passed") else ("guard", str(record.get("because")), "magenta")
+        )
     order, before, after = record.get("order") or {}, record.get("before") or {}, record.get("after") or {}
     if order.get("kind") == "label":
         params = order.get("params") or {}

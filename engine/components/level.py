@@ -86,7 +86,8 @@ def score(level: Level, row: int, value: float, sd: float) -> tuple[float, float
     if size <= CLIP:
         return q, 0.0
     sign = 1.0 if q > 0 else -1.0
-    count = level.count[row]
+    # A scale that was borrowed is known as one of so many samples.
+    count = level.count[row] + max(np.float64(level.prior_rows[row]) - PRIOR_ROWS, 0.0)
     reach = CLIP + (FAR - 6.0) * count / (count + 1440.0)
     often = np.float64(level.far[row]) / RARE
     return sign * CLIP, sign * (min(size, reach) - CLIP) / (1.0 + often * often)
@@ -152,6 +153,17 @@ def distil(level: Level, row: int) -> dict[str, float]:
     step = float(level.step[row])
     ratio = float(level.var[row]) / step if step > 0 else np.nan
     return {"ratio": ratio, "far": float(level.far[row]), "count": float(level.count[row])}
+
+
+def log_step(level: Level, rows: Array) -> Array:
+    """How restless a series is, (rows, 2): ln of the typical step beside the size of the value, and as it is.
+
+    NaN before the second sample.
+    """
+    size, step = np.sqrt(level.mean[rows] ** 2 + level.var[rows]), np.sqrt(level.step[rows])
+    # A step of a millionth is no step, and what is zero has no size.
+    both = np.stack([np.maximum(step / np.maximum(size, 1e-12), 1e-6), np.maximum(step, 1e-12)], axis=-1)
+    return np.asarray(np.where(level.count[rows][:, None] >= 2.0, np.log(both), np.nan))
 
 
 def seed(level: Level, row: int, *, ratio: float, far: float, rows: float) -> None:

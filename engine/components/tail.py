@@ -157,3 +157,13 @@ def distil(counts: Array, factory: Array) -> Array:
     if own.sum() < 0.1 * factory.sum():
         own = counts
     return np.asarray(merge(own, 1.0))
+
+
+def medians(counts: Array) -> Array:
+    """ln(evidence) at the middle of each histogram, (n,); 0 where it is empty. counts: (n, 40)."""
+    above = np.cumsum(counts, axis=1)
+    total = above[:, -1:]
+    at = np.argmax(above >= 0.5 * total, axis=1)
+    row = np.arange(len(counts))
+    inside = 1.0 - (above[row, at] - 0.5 * total[:, 0]) / np.maximum(counts[row, at], 1e-30)
+    return np.asarray(np.where(total[:, 0] > 0.0, LOW + WIDTH * (at + inside), 0.0))

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from engine.columns import Array
-from engine.components import block, entity, tail
+from engine.components import block, entity, level, tail
 from engine.components.factory import FACTORY_ROWS, factory
 from engine.config import ENGINE_VERSION, EngineConfig
 from engine.errors import ConfigError
@@ -82,6 +82,7 @@ def _class_arrays(roster: Roster, looks: Looks, classes: Looks) -> dict[str, Arr
         "ratio": np.exp(features[:, LOG_RATIO]),
         "far": np.maximum(np.exp(features[:, LOG_FAR]) - 1e-4, 0.0),
         "sigma": np.exp(features[:, LOG_SIGMA]),
+        "step": _steps(roster, behind),
         "shape": classes.shape,
         "visits": classes.visits,
         "tail": np.array([_tail(roster, rows) for rows in behind]).reshape(-1, tail.BINS),
@@ -89,6 +90,14 @@ def _class_arrays(roster: Roster, looks: Looks, classes: Looks) -> dict[str, Arr
         "own_residual": np.array([part.residual for part in own], np.float64),
         "sigmas": np.array([part.sigmas for part in own]).reshape(-1, 3),
     }
+
+
+def _steps(roster: Roster, behind: list[list[int]]) -> Array:
+    """(classes, 2): ln of the typical step beside the size of the value, and beside that of the other classes."""
+    steps = [np.median(level.log_step(roster.rows.level, np.array(rows)), axis=0) for rows in behind]
+    both = np.array(steps, np.float64).reshape(-1, 2)
+    both[:, 1] -= np.median(both[:, 1]) if len(both) else 0.0
+    return both
 
 
 def _thinned(rows: list[int]) -> list[int]:

@@ -23,8 +23,8 @@ from engine.transfer.plan import Plan, digest
 #: Pseudo-samples of (scale, season: visits of a slot, season's level, structure, tail). The residual sizes and the
 #: level of the season share a count in the kernel, hence 20: a size known better would stop the level from moving.
 STRENGTHS = {
-    REUSE: (5000.0, 4.0, 20.0, 500.0, 1000.0),
-    NAMED: (5000.0, 4.0, 20.0, 500.0, 1000.0),
+    REUSE: (5000.0, 4.0, 20.0, 5000.0, 1000.0),
+    NAMED: (5000.0, 4.0, 20.0, 5000.0, 1000.0),
     ADAPT: (500.0, 0.33, 20.0, 100.0, 500.0),
 }
 #: Of an entity: ticks that its histograms count for, and its age, which decides when it may page (a multiple of the
@@ -32,7 +32,7 @@ STRENGTHS = {
 HISTOGRAM_TICKS, AGE_TICKS = 3000.0, 32.0
 #: Ticks that the joint model counts as learned. Scores grow to full size with them, so this is how loud a young entity
 #: may be. Its own level is not settled yet: at 2,000 it would page beyond its budget on days without any incident.
-LEARNED_TICKS = {REUSE: 500.0, NAMED: 400.0, ADAPT: 100.0}
+LEARNED_TICKS = {REUSE: 5000.0, NAMED: 5000.0, ADAPT: 100.0}
 
 
 def read_prior(source: State, plan: Plan | None = None) -> Prior:

@@ -44,12 +44,10 @@ def test_what_does_not_happen_is_found_in_most_worlds() -> None:
     """The nightly pause that is missed is nothing sudden: the metric just goes on."""
     (dip,) = (one for one in SCRIPT if one.kind == DIP)
     found = [
-        any(
-            topic == "alerts" and dip.start_min <= at <= dip.end_min for topic, at in told(seed, dip.entity, until=5000)
-        )
-        for seed in range(40, 50)
+        any(topic == "alerts" and at in range(*dip.window_min) for topic, at in told(seed, dip.entity, until=5000))
+        for seed in range(40, 60)
     ]
-    assert np.mean(found) >= 0.8
+    assert np.mean(found) >= 0.75
 
 
 @pytest.mark.parametrize("seed", range(40, 44))

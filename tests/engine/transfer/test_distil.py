@@ -51,7 +51,8 @@ def test_scale_and_level_of_the_source_leave_no_trace() -> None:
     """The same town in another unit gives the same snapshot, but for rounding."""
     plain, other = source(Town(level=50.0)), source(Town(level=512.0, scale=1024.0))
     for name, array in plain.arrays.items():
-        if array.dtype == np.float32:
+        # How restless a metric is for its size is what it says.
+        if array.dtype == np.float32 and name != "step":
             np.testing.assert_allclose(array, other.arrays[name], rtol=0.02, atol=0.02, err_msg=name)
 
 

@@ -15,9 +15,15 @@ from engine.shard import Shard
 from engine.snapshot import State, json_column, pack, unpack
 from engine.transfer import read_prior
 from tests.engine.logs import cut
-from tests.engine.transfer.towns import CONFIG, DAY, STEP_MS, Town, grown, log, shard, source, values
+from tests.engine.transfer import towns
+from tests.engine.transfer.towns import DAY, STEP_MS, Town, grown, log, source, values
+from tests.engine.transfer.towns import UNGUARDED as CONFIG
 
-HERE = Town(seed=5, level=900.0)
+HERE = Town(seed=5, level=150.0, scale=3.0)
+
+
+def shard(town: Town, *, prior: Prior | None = None) -> Shard:
+    return towns.shard(town, prior=prior, config=CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +34,7 @@ def lender() -> State:
 def _columns(state: State) -> State:
     """Without what a prior itself adds to a state."""
     manifest = {key: value for key, value in state.manifest.items() if key != "seed"}
-    return State(manifest, {name: array for name, array in state.arrays.items() if not name.startswith("prior.")})
+    return State(manifest, {name: array for name, array in state.arrays.items() if not name.startswith("prior")})
 
 
 def _bytes(state: State) -> bytes:
@@ -61,7 +67,7 @@ def test_a_seeded_shard_differs_and_says_what_it_borrows(lender: State) -> None:
     numbers = values(HERE, DAY)
     target.process(log(numbers[:1]))
     before = prior.borrowed(target.roster, 0)
-    assert before == {"scale": 0.9998, "season": 1.0, "structure": 1.0, "tail": 1.0}
+    assert before == {"scale": 0.9994, "season": 1.0, "structure": 1.0, "tail": 1.0}
     target.process(log(numbers[1:], 1))
     after = prior.borrowed(target.roster, 0)
     assert all(0.0 < after[name] < before[name] for name in before)
@@ -78,9 +84,7 @@ def test_a_restored_shard_lends_the_same_to_later_series(lender: State) -> None:
         at = one.next_offset
         one.process(Batch.of(late, [one.clock_ms + 1000] * 4, [1.0, 2.0, 3.0, 4.0], range(at, at + 4), at + 4))
     assert _bytes(straight.export()) == _bytes(restored.export())
-    prior = restored.roster.prior
-    assert prior is not None
-    assert prior.seeded_in(restored.roster) == 16
+    assert restored.roster.seeded_count() == 16
 
 
 def test_seeding_does_not_depend_on_cuts(lender: State) -> None:
@@ -102,10 +106,9 @@ def test_a_seeded_shard_can_be_split_and_merged(lender: State) -> None:
     state = _after(target)
     parcel, keeper = split(state, ["host=secret-1"])
     whole = Shard.restore(merge(keeper, parcel), CONFIG)
-    assert whole.roster.prior is not None
     text = target.roster.names[5]
     assert whole.roster.borrowed(whole.row_of(text)) == target.roster.borrowed(5)
-    assert whole.roster.prior.seeded_in(whole.roster) == 12
+    assert whole.roster.seeded_count() == 12
 
 
 def test_one_prior_serves_many_shards(lender: State) -> None:
@@ -117,7 +120,7 @@ def test_one_prior_serves_many_shards(lender: State) -> None:
 
 def test_unit_and_level_of_the_target_do_not_matter(lender: State) -> None:
     """Powers of two keep the arithmetic exact; what is said in standard deviations is the same."""
-    here, there = Town(seed=5, level=0.0), Town(seed=5, level=0.0, scale=1024.0)
+    here, there = Town(seed=5, level=64.0), Town(seed=5, level=65_536.0, scale=1024.0)
     plain, scaled = (shard(town, prior=read_prior(lender)).process(log(values(town, DAY))) for town in (here, there))
     np.testing.assert_allclose(scaled.ticks.severity, plain.ticks.severity, rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(scaled.expected / 1024.0, plain.expected, rtol=1e-3, atol=1e-3)
@@ -142,7 +145,9 @@ def test_a_counter_in_the_source_makes_a_counter_of_the_unknown(lender: State) -
     arrays = read_prior(lender).arrays()
     arrays["kind"] = np.full_like(arrays["kind"], Kind.COUNTER)
     prior = Prior(arrays)
-    fresh = Shard(CONFIG.__class__(counters_from_shape=True), topic="metrics", partition=0, prior=prior)
+    fresh = Shard(
+        CONFIG.__class__(counters_from_shape=True, guard_seeds=False), topic="metrics", partition=0, prior=prior
+    )
     unknown = fresh.admit(Series.of("cpu", {"host": "a"}))
     gauge = fresh.admit(Series.of("load", {"host": "a"}, Kind.GAUGE))
     fresh.next_offset = 0

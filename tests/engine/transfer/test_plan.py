@@ -87,7 +87,7 @@ def test_only_what_is_planned_is_lent(lender: State) -> None:
         "environment": "old town",
         "source": made.source["digest"],
         "classes": 3,
-        "entity": {"channels": 3000.0, "ticks": 500.0, "age": 32.0},
+        "entity": {"channels": 3000.0, "ticks": 5000.0, "age": 32.0},
     }
 
 

@@ -12,7 +12,7 @@ from tests.engine.transfer.towns import DAY, Town, first_day, grown, log, shard,
 #: Forecast error beside cold's from a source that a user names against the facts, on towns that are nothing but the
 #: shape of their day: the trial evicts the shape. With a plan such a source is refused, and costs nothing.
 HOSTILE_MOST = 1.05
-TARGETS = [Town(seed=seed, hosts=2, scale=3.0, level=400.0) for seed in range(11, 21)]
+TARGETS = [Town(seed=seed, hosts=2, scale=3.0, level=150.0) for seed in range(11, 21)]
 #: Twice what a normal entity may page a day, in ticks: a page lasts for two or so.
 PAGES_MOST = 2 * 2 * 0.1 * 2 * len(TARGETS)
 

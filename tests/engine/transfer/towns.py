@@ -6,6 +6,7 @@ month short.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,8 @@ STEP_MS = 600_000
 DAY = 144
 METRICS = ("cpu", "load", "latency", "queue")
 CONFIG = EngineConfig(counters_from_shape=False, environment="old town")
+#: What is lent is believed at once: for the laws of lending itself.
+UNGUARDED = replace(CONFIG, guard_seeds=False)
 
 
 class Town(NamedTuple):

@@ -1,0 +1,306 @@
+"""Twins: of each entity that may borrow a second version, until it is settled which of the two is to be believed.
+
+Owns the other versions, when they are looked at, and what follows. An entity begins cold; beside it, in a roster for
+each source, it begins with what that source lends. The same kernels fold both. Only the shard's own version is scored,
+told of and alerted on; of the other nothing leaves but its forecasts (`components/guard`). After an hour the most alike
+of the sources takes the place of the cold version, if it is alike enough, and the cold one becomes the twin. It comes
+back if the likeness fades. After a day the twin is given up, and its memory with it.
+
+Not obvious, three things. (1) What is believed goes by likeness, not by success: how restless each metric is beside its
+source's (`level.log_step`), and how much louder than the source's the evidence of normal ticks is. Both are means over
+hours, so one incident moves neither. (2) A twin sees the samples that the shard has accepted, after it, under its
+clock: it cannot know of other samples, times or absences. (3) A stretch of the log ends after the first sample that is
+late enough for a look, and the look is taken if the shard's clock is as late; so cuts of batches do not matter.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from engine import parcel
+from engine import state as layout
+from engine.batch import Batch
+from engine.columns import Array, put, take
+from engine.components import block as blocks
+from engine.components import entity, guard, level, tail
+from engine.config import EngineConfig
+from engine.fold import LEARNED, MISSING, SCORED_ONLY
+from engine.prior import Prior
+from engine.roster import Roster
+from engine.snapshot import State
+from engine.state import Context, Marks, fresh_marks, fresh_ticks
+
+if TYPE_CHECKING:
+    from engine.events import Events
+
+#: Event time between two looks; of the trial before the first decision; and until all is settled.
+LOOK_MS, HOUR_MS, SETTLED_MS = 900_000, 3_600_000, 86_400_000
+#: Samples of a series before its restlessness is known.
+KNOWN = 10.0
+#: How unlike a source an entity is: up to 1 it is believed. It is the mean over metrics of |ln(restlessness / the
+#: source's)|, each at most MOST_UNLIKE: over BESIDE if restlessness is meant beside the size of the value, over AMONG
+#: if beside the entity's other metrics, and those are MANY. Of siblings of real services 90 % are below .69 and .47, of
+#: strangers 90 % above .99 and .72.
+BESIDE, AMONG, MANY, MOST_UNLIKE = 0.75, 0.52, 9, 3.0
+#: The most of ln(median evidence / the source's). The scale of an hour is a guess, and all evidence is in its units, so
+#: that the limit is FIRST_HOUR more then, and falls with the age.
+LOUD, FIRST_HOUR = 0.65, 1.0
+#: Likeness in fewer metrics than this is chance, and of several sources one will have it: the first is taken.
+CHOOSING = 4
+
+
+class Finding(NamedTuple):
+    """What a look has led to. what: adopted | refused | returned | passed; e: the entity; the rest are its reasons."""
+
+    what: str
+    e: int
+    source: int
+    unlike: float
+    loud: float
+
+
+class Twins:
+    """The other versions, a roster a source. look_ms: event time of the next look, -1: at once."""
+
+    def __init__(self, config: EngineConfig, priors: Sequence[Prior] = ()) -> None:
+        self.config = config
+        self.rosters = [Roster(config, [prior], lends=True) for prior in priors]
+        self.look_ms = -1
+        #: Per roster: the twin of each row of the shard, -1 where it has none.
+        self._row_of = [np.empty(0, np.int32) for _ in priors]
+
+    def __len__(self) -> int:
+        return sum(len(roster.entities) for roster in self.rosters)
+
+    def place(self, own: Roster, new: Sequence[int]) -> None:
+        """Give the new series of fresh entities, and of those that have a twin, one. Before `own.place(new)`."""
+        together = Counter(int(own.rows.link.entity[row]) for row in new)
+        for k, roster in enumerate(self.rosters):
+            has_twin = {
+                e
+                for e in together
+                if roster.entity_of(own.entities[e]) >= 0
+                or (len(own.blocks_of(e)) == 0 and own.ents.seed.source[e] == guard.NEVER)
+            }
+            rows = [row for row in new if int(own.rows.link.entity[row]) in has_twin]
+            if rows:
+                twins = [roster.admit_like(own, row) for row in rows]
+                roster.place(twins)
+                self._grow(k, len(own.rows.link.entity))
+                self._row_of[k][rows] = twins
+                own.rows.guard.other[rows] = 0.5
+
+    def _grow(self, k: int, room: int) -> None:
+        if len(self._row_of[k]) < room:
+            self._row_of[k] = np.concatenate([self._row_of[k], np.full(room - len(self._row_of[k]), -1, np.int32)])
+
+    def link(self, own: Roster) -> None:
+        """Find the twins of all rows anew: each roster counts for itself."""
+        for k, roster in enumerate(self.rosters):
+            self._row_of[k] = np.full(len(own.rows.link.entity), -1, np.int32)
+            for twin, name in enumerate(roster.names):
+                self._row_of[k][own.row_of(name)] = twin
+
+    def stop(self, batch: Batch, begin: int, until: int) -> int:
+        """Where the stretch from `begin` on ends: at `until`, or after the first sample late enough for a look."""
+        if not len(self):
+            return until
+        due = np.flatnonzero(batch.ts_ms[begin:until] >= self.look_ms)
+        return begin + int(due[0]) + 1 if len(due) else until
+
+    def fold(
+        self, own: Roster, batch: Batch, begin: int, end: int, marks: Marks, kernel: Any, events: Events,
+        context: Context,
+    ) -> None:  # fmt: skip
+        """Fold what the shard has accepted of a stretch of the log, and mix the forecasts into `marks`, in place."""
+        accepted = np.isin(marks.outcome[begin:end], (LEARNED, SCORED_ONLY, MISSING))
+        n = len(own.rows.link.entity)
+        off, band = (np.full(end - begin, np.nan, np.float32) for _ in range(2))
+        kind = np.zeros(end - begin, np.uint8)
+        for k in reversed(range(len(self.rosters))):
+            if not self.rosters[k].names:
+                continue
+            self._grow(k, n)
+            twins = self._row_of[k][batch.row[begin:end]]
+            at = np.flatnonzero(accepted & (twins >= 0))
+            told = self._fold(k, batch, begin + at, twins[at], kernel, events, context)
+            off[at], band[at], kind[at] = told.off, told.band, self.rosters[k].rows.recipe.kind[twins[at]]
+        part = [column[begin:end] for column in (marks.expected, marks.off, marks.band)]
+        rows = own.rows
+        guard.mix_forecasts(
+            batch.row[begin:end], 0, end - begin, rows.guard, rows.recipe.kind, kind, off, band, *part
+        )  # fmt: skip
+
+    def _fold(
+        self, k: int, batch: Batch, at: Array, row: Array, kernel: Any, events: Events, context: Context
+    ) -> Marks:
+        roster, ts_ms, value = self.rosters[k], batch.ts_ms[at], batch.value[at]
+        marks, ticks, cursor = fresh_marks(len(at)), fresh_ticks(2 * len(at) + 4), np.zeros(layout.CURSORS, np.int64)
+        context = context._replace(cursor=cursor, series_count=len(roster.names), is_large=False, is_twin=True)
+        columns = (roster.rows, roster.ents, roster.block, roster.pool)
+        done = 0
+        while done < len(at):
+            # Nobody is told what a twin finds.
+            cursor[layout.EVENTS] = 0
+            done = int(kernel(row, ts_ms, value, done, *columns, marks, ticks, events, context))
+        return marks
+
+    def look(self, own: Roster, now_ms: int) -> list[Finding]:
+        """Decide what is to be believed; now_ms: the shard's clock. Nothing before it has come to `look_ms`."""
+        if not len(self) or now_ms < self.look_ms:
+            return []
+        self.look_ms = (now_ms // LOOK_MS + 1) * LOOK_MS
+        findings, over, seed = list[Finding](), [set[str]() for _ in self.rosters], own.ents.seed
+        for name in dict.fromkeys(name for roster in self.rosters for name in roster.entities):
+            e = own.entity_of(name)
+            if seed.since_ms[e] < 0:
+                # When it was given its place depends on where batches end; its first sample does not.
+                is_begun = own.rows.presence.last_ms[own.members_of(e)[0]] >= 0
+                seed.since_ms[e] = now_ms if is_begun else -1
+                continue
+            age_ms = now_ms - int(seed.since_ms[e])
+            found = self._judge(own, e, name, age_ms) if age_ms >= HOUR_MS else []
+            findings += found
+            is_cold = seed.source[e] == guard.NEVER and not any(self._has_borrowed(one, name) for one in self.rosters)
+            if is_cold or age_ms >= SETTLED_MS:
+                own.rows.guard.other[own.members_of(e)] = 0.0
+                seed.source[e] = guard.REFUSED if seed.source[e] == guard.NEVER and not is_cold else seed.source[e]
+                seed.since_ms[e] = -1 if is_cold else seed.since_ms[e]
+            for k, names in enumerate(over):
+                if is_cold or age_ms >= SETTLED_MS or (found and k != found[0].source):
+                    names.add(name)
+        for k, names in enumerate(over):
+            self._give_up(own, k, names)
+        return findings
+
+    def _judge(self, own: Roster, e: int, name: str, age_ms: int) -> list[Finding]:
+        source, limit = int(own.ents.seed.source[e]), LOUD + FIRST_HOUR * HOUR_MS / age_ms
+        if source >= 0:
+            unlike, loud = self._unlike(own, e, source), _loud(own, e, own.priors[source])
+            if unlike > 1.0 or loud > limit:
+                self._swap(own, e, source)
+                own.ents.seed.source[e] = guard.REFUSED
+                return [Finding("returned", e, source, unlike, loud)]
+            return [Finding("passed", e, source, unlike, loud)] if age_ms >= SETTLED_MS else []
+        if source == guard.REFUSED:
+            return []
+        of = [k for k, roster in enumerate(self.rosters) if self._has_borrowed(roster, name)]
+        unlikes = {k: self._unlike(own, e, k) for k in of[: None if own.ents.open.members[e] >= CHOOSING else 1]}
+        known = {k: unlike for k, unlike in unlikes.items() if np.isfinite(unlike)}
+        if not known:
+            return []
+        best = min(known, key=lambda k: known[k])
+        roster = self.rosters[best]
+        loud = _loud(roster, roster.entity_of(name), roster.priors[0])
+        if known[best] > 1.0 or loud > limit:
+            own.ents.seed.source[e] = guard.REFUSED
+            return [Finding("refused", e, best, known[best], loud)]
+        self._swap(own, e, best)
+        own.ents.seed.source[e] = best
+        return [Finding("adopted", e, best, known[best], loud)]
+
+    def _has_borrowed(self, roster: Roster, name: str) -> bool:
+        e = roster.entity_of(name)
+        return e >= 0 and int(roster.ents.seed.source[e]) >= 0
+
+    def _unlike(self, own: Roster, e: int, k: int) -> float:
+        """How far the restlessness of an entity's metrics is from source k's, see BESIDE; NaN: nothing is known."""
+        rows = own.members_of(e)
+        off = level.log_step(own.rows.level, rows) - own.priors[k].restlessness([own.classes[row] for row in rows])
+        beside, among = off[np.isfinite(off).all(axis=1) & (own.rows.level.count[rows] >= KNOWN)].T
+        if not len(beside):
+            return np.nan
+        unlike = _apart(beside) / BESIDE
+        return unlike if len(beside) < MANY else min(unlike, _apart(among - np.median(among)) / AMONG)
+
+    def _swap(self, own: Roster, e: int, k: int) -> None:
+        """Let the entity and its twin in roster k change places: what they have learned, not what was told of them."""
+        roster = self.rosters[k]
+        mine, twin = own.members_of(e), roster.entity_of(own.entities[e])
+        theirs = self._row_of[k][mine]
+        for group, columns, others, rows, other_rows in (
+            (layout.SERIES, own.rows, roster.rows, mine, theirs),
+            (layout.ENTITY, own.ents, roster.ents, np.array([e]), np.array([twin])),
+        ):
+            for name in _LEARNED.intersection(group):
+                spec, a, b = group[name][1], getattr(columns, name), getattr(others, name)
+                ours = take(a, spec, rows)
+                put(a, spec, rows, take(b, spec, other_rows))
+                put(b, spec, other_rows, ours)
+        loudest = own.ents.open.loudest
+        loudest[e], roster.ents.open.loudest[twin] = roster.ents.open.loudest[twin], loudest[e]
+        for a, b in zip(own.blocks_of(e), roster.blocks_of(twin), strict=True):
+            _swap_blocks(own, a, roster, b)
+        own.rows.guard.other[mine] = 1.0 - own.rows.guard.other[mine]
+        # What joins later borrows where the seeded version is.
+        roster.ents.seed.source[twin] = guard.REFUSED if roster.ents.seed.source[twin] >= 0 else 0
+
+    def _give_up(self, own: Roster, k: int, names: set[str]) -> None:
+        names &= set(self.rosters[k].entities)
+        if names:
+            prior = self.rosters[k].priors[0]
+            _, kept = parcel.split(State({}, self.rosters[k].export()), names)
+            self.rosters[k] = Roster.restore(kept.arrays, self.config, lends=True)
+            self.rosters[k].priors = (prior,)
+            self.link(own)
+
+    def export(self) -> dict[str, Array]:
+        """Arrays of the state; none where all is settled."""
+        if not len(self):
+            return {}
+        arrays = {"look_ms": np.array([self.look_ms], np.int64)}
+        for k, roster in enumerate(self.rosters):
+            own = {name: array for name, array in roster.export().items() if not name.startswith("prior")}
+            arrays.update({f"twin{k}.{name}": array for name, array in own.items()})
+        return arrays
+
+    @staticmethod
+    def restore(arrays: Mapping[str, Array], config: EngineConfig, own: Roster) -> Twins:
+        """What `export` gave. The priors are the shard's."""
+        twins = Twins(config, own.priors if config.guard_seeds else ())
+        for k, prior in enumerate(own.priors if "look_ms" in arrays else ()):
+            head = f"twin{k}."
+            state = {name[len(head) :]: array for name, array in arrays.items() if name.startswith(head)}
+            if state:
+                twins.rosters[k] = Roster.restore(state, config, lends=True)
+                twins.rosters[k].priors = (prior,)
+            twins.look_ms = int(arrays["look_ms"][0])
+        twins.link(own)
+        return twins
+
+    def nbytes(self) -> int:
+        """Bytes of the columns in use."""
+        return sum(roster.nbytes() for roster in self.rosters)
+
+
+#: What a version has learned; where it is, when it was heard of and what was told of it is the shard's.
+_LEARNED = {
+    "recipe", "level", "season", "change", "shown", "trial", "familiar", "entity", "habit",
+}  # fmt: skip
+
+
+def _swap_blocks(own: Roster, a: int, other: Roster, b: int) -> None:
+    size = blocks.size(int(own.block.capacity[a]))
+    begin, there = int(own.block.start[a]), int(other.block.start[b])
+    kept = own.pool[begin : begin + size].copy()
+    own.pool[begin : begin + size] = other.pool[there : there + size]
+    other.pool[there : there + size] = kept
+    for mine, theirs in ((own.block.ticks, other.block.ticks), (own.block.solve_at, other.block.solve_at)):
+        mine[a], theirs[b] = theirs[b], mine[a]
+
+
+def _loud(roster: Roster, e: int, prior: Prior) -> float:
+    """Mean over the channels of how much larger than the source's the median of an entity's own evidence is, in ln."""
+    lent = prior.channels_lent(roster, e)
+    if lent is None:
+        return 0.0
+    own = np.maximum(roster.ents.entity.counts[e, : entity.G].astype(np.float64) - lent[: entity.G], 0.0)
+    return float(np.mean(tail.medians(own) - tail.medians(lent[: entity.G])))
+
+
+def _apart(off: Array) -> float:
+    return float(np.minimum(np.abs(off), MOST_UNLIKE).mean())
