@@ -59,7 +59,11 @@ def fold(
         before, ts_ms = cursor[EVENTS], ts_of[at]
         # Unsigned, so that the compiler need not ask at each of fifty columns whether the index is negative.
         row: Any = np.uint64(row_of[at])
-        if not (context.is_twin or _is_new(row, ts_ms, value_of[at], at, rows, marks, context.clock[CLOCK])):
+        if context.is_twin:
+            # The shard has accepted it: an earlier one than the last means that a wrong clock was set right.
+            if ts_ms <= rows.presence.last_ms[row]:
+                rows.presence.last_ms[row], rows.recipe.last[row] = -1, np.nan
+        elif not _is_new(row, ts_ms, value_of[at], at, rows, marks, context.clock[CLOCK]):
             continue
         e: Any = np.uint64(rows.link.entity[row])
         # Two steps, so that there is one place where a tick is closed: before the sample, if it belongs to a later
@@ -121,7 +125,7 @@ def _sample(
         note(events, context, RETURNED, row, ts_ms, at)
         events.times[context.cursor[EVENTS] - 1, 0] = last_ms
     is_first = last_ms < 0
-    presence.arrived(rows.presence, row, ts_ms, context.clock[CLOCK])
+    presence.arrived(rows.presence, row, ts_ms, ts_ms if context.is_twin else context.clock[CLOCK])
     z, news, r_season, spread, stray = np.nan, 0.0, 0.0, 1.0, 0.0
     if np.isnan(value):
         marks.outcome[at] = MISSING
@@ -147,6 +151,7 @@ def _value(
     value, is_new_kind = recipe.apply(rows.recipe, row, ts_ms, wire)
     if is_new_kind:
         restart(rows, block, pool, row)
+    marks.kind[at] = rows.recipe.kind[row]
     if np.isnan(value):
         marks.outcome[at] = SCORED_ONLY
         return np.nan, 0.0, 0.0, 1.0, 0.0

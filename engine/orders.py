@@ -17,6 +17,7 @@ from engine.components import change, level, season
 from engine.errors import BadSample
 from engine.fold import restart
 from engine.records import Record
+from engine.series import Kind
 
 if TYPE_CHECKING:
     from engine.roster import Roster
@@ -63,10 +64,15 @@ def apply_order(shard: Shard, order: Mapping[str, Any]) -> list[Record]:
         # What people and the tuner know is true of the other version as well, which may be believed in the end.
         other = twin.entity_of(shard.roster.entities[entity])
         other_row = twin.row_of(shard.roster.names[row]) if row >= 0 else -1
-        if other >= 0 and (row < 0 or other_row >= 0):
+        if other >= 0 and (row < 0 or (other_row >= 0 and _agree_on_kind(shard.roster, row, twin, other_row))):
             act(twin, other_row, other, dict(params))
     after = _look(shard.roster, row, entity)
     return [_experiment(shard, order, before, after)]
+
+
+def _agree_on_kind(roster: Roster, row: int, other: Roster, other_row: int) -> bool:
+    """Numbers of a rate say nothing of a value."""
+    return bool((roster.rows.recipe.kind[row] == Kind.COUNTER) == (other.rows.recipe.kind[other_row] == Kind.COUNTER))
 
 
 def _retune(roster: Roster, row: int, _entity: int, params: dict[str, Any]) -> None:

@@ -68,12 +68,26 @@ def merge(keeper: State, parcel: State) -> State:
         both = set(read_json_column(keeper.arrays[texts])) & set(read_json_column(parcel.arrays[texts]))
         if both:
             raise ConfigError(f"{what} {min(both)!r} is in both states; it lives in one shard only.")
+    _check_sources(keeper.arrays, parcel.arrays)
     own, theirs, arrays = _apart(keeper.arrays), _apart(parcel.arrays), dict[str, Array]()
     for head in sorted({*own, *theirs}):
         parts = [one[head] for one in (own, theirs) if head in one]
         joined = _joined(*parts) if len(parts) == 2 else parts[0]
         arrays.update({head + name: array for name, array in joined.items()})
+    if "look_ms" in parcel.arrays:
+        arrays.setdefault("look_ms", parcel.arrays["look_ms"])
     return State(dict(keeper.manifest), arrays)
+
+
+def _check_sources(keeper: Mapping[str, Array], parcel: Mapping[str, Array]) -> None:
+    """ConfigError if an entity of the parcel has borrowed, or may yet, from what the keeper does not know as that."""
+    lent = {name: array for name, array in parcel.items() if name.startswith("prior")}
+    has_borrowed = bool((parcel["entity.seed.source"] >= 0).any()) or any(TWIN.match(name) for name in parcel)
+    same = all(name in keeper and np.array_equal(keeper[name], array) for name, array in lent.items())
+    if has_borrowed and not same:
+        raise ConfigError(
+            "the parcel has borrowed from sources that the keeper does not have; seed both from the same."
+        )
 
 
 def _joined(own: Mapping[str, Array], theirs: Mapping[str, Array]) -> dict[str, Array]:

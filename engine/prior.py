@@ -18,6 +18,7 @@ import numpy as np
 
 from engine.columns import Array
 from engine.components import block, entity, level, season, tail, trial
+from engine.components.factory import factory
 from engine.errors import SnapshotError
 from engine.series import Kind
 from engine.snapshot import read_json_column
@@ -94,7 +95,11 @@ class Prior:
         if share >= MAJORITY and strength[CHANNELS] > 0:
             shares, rows = self._arrays["channels"], float(strength[CHANNELS])
             entity.seed(roster.ents.entity, e, shares=shares, rows=rows)
-            roster.ents.entity.ticks[e] = max(float(roster.ents.entity.ticks[e]), float(strength[AGE]))
+            roster.ents.entity.ticks[e] = float(strength[AGE])
+        else:
+            # Of the first that came most borrowed, of all no longer: which came together depends on cuts of batches.
+            entity.begin(roster.ents.entity, e, factory())
+            roster.ents.entity.ticks[e] = 0.0
 
     def _sureness(self, roster: Roster, e: int) -> float:
         """How far a likeness of so many metrics is more than chance: one metric is like many."""

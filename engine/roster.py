@@ -139,8 +139,7 @@ class Roster:
             self.ents = layout.grow_entities(self.ents, _longer(entity))
         self.entities.append(text)
         self._entity[text] = entity
-        self.ents.entity.counts[entity] = self._factory
-        self.ents.entity.mass[entity] = self._factory.sum(axis=1)
+        entity_component.begin(self.ents.entity, entity, self._factory)
         return entity
 
     def _place(self, row: int, entity: int, together: int) -> None:
@@ -235,13 +234,15 @@ class Roster:
         return self.pool[start : start + blocks.size(int(self.block.capacity[b]))]
 
     @staticmethod
-    def restore(arrays: Mapping[str, Array], config: EngineConfig, *, lends: bool = False) -> Roster:
-        """The roster that `export` described."""
-        priors: list[Prior] = []
-        while f"prior{len(priors)}.classes" in arrays:
-            head = f"prior{len(priors)}."
-            priors.append(Prior({name[len(head) :]: each for name, each in arrays.items() if name.startswith(head)}))
-        roster = Roster(config, priors, lends=lends)
+    def restore(
+        arrays: Mapping[str, Array], config: EngineConfig, *, priors: Sequence[Prior] = (), lends: bool = False
+    ) -> Roster:
+        """The roster that `export` described. priors: of a twin, whose arrays do not have them."""
+        known = list(priors)
+        while f"prior{len(known)}.classes" in arrays:
+            head = f"prior{len(known)}."
+            known.append(Prior({name[len(head) :]: each for name, each in arrays.items() if name.startswith(head)}))
+        roster = Roster(config, known, lends=lends)
         try:
             roster._load(arrays)
         except (KeyError, ValueError, IndexError) as error:
@@ -313,6 +314,7 @@ class Roster:
             "next": (after == -1) | ((after > np.arange(b)) & (after < b)),
             "first block": (first >= -1) & (first < b),
             "series of an alert": (self.ents.life.about[:m] < n).all(axis=1),
+            "source": (self.ents.seed.source[:m] >= guard.REFUSED) & (self.ents.seed.source[:m] < len(self.priors)),
             "state of an alert": self.ents.life.state[:m] < len(alerts.STATES),
         }
         wrong = [name for name, right in links.items() if not right.all()]

@@ -325,5 +325,5 @@ def _verdicts(consumed: int, marks: Marks, parts: list[TickMarks], told: list[Re
     if not parts:
         parts = [fresh_ticks(0)]
     ticks = parts[0] if len(parts) == 1 else TickMarks(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-    expected, _, band, *others = (column[:consumed] for column in marks)
+    expected, _, band, *others, _ = (column[:consumed] for column in marks)
     return Verdicts._make([consumed, expected, expected - band, expected + band, *others, ticks, told])

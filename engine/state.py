@@ -174,7 +174,8 @@ def grow_blocks(block: Block, size: int) -> Block:
 class Marks(NamedTuple):
     """Results for each sample of a batch, written by the fold; NaN is no answer.
 
-    off: value less expected, exact where both are large; band: half its width.
+    off: value less expected, exact where both are large; band: half its width; kind: what the series was
+    taken for.
     """
 
     expected: Array
@@ -185,6 +186,7 @@ class Marks(NamedTuple):
     page: Array
     decision: Array
     outcome: Array
+    kind: Array
 
 
 class TickMarks(NamedTuple):
@@ -202,7 +204,7 @@ class TickMarks(NamedTuple):
 def fresh_marks(samples: int) -> Marks:
     """Room for the results of `samples` samples."""
     floats: list[Any] = [np.full(samples, np.nan, np.float32) for _ in range(6)]
-    return Marks._make([*floats, np.zeros(samples, np.int8), np.zeros(samples, np.int8)])
+    return Marks._make([*floats, *(np.zeros(samples, dtype) for dtype in (np.int8, np.int8, np.uint8))])
 
 
 def fresh_ticks(ticks: int) -> TickMarks:

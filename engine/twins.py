@@ -128,11 +128,11 @@ class Twins:
             twins = self._row_of[k][batch.row[begin:end]]
             at = np.flatnonzero(accepted & (twins >= 0))
             told = self._fold(k, batch, begin + at, twins[at], kernel, events, context)
-            off[at], band[at], kind[at] = told.off, told.band, self.rosters[k].rows.recipe.kind[twins[at]]
-        part = [column[begin:end] for column in (marks.expected, marks.off, marks.band)]
-        rows = own.rows
+            off[at], band[at], kind[at] = told.off, told.band, told.kind
+        expected, own_off, own_band = (column[begin:end] for column in (marks.expected, marks.off, marks.band))
         guard.mix_forecasts(
-            batch.row[begin:end], 0, end - begin, rows.guard, rows.recipe.kind, kind, off, band, *part
+            batch.row[begin:end], 0, end - begin, own.rows.guard, marks.kind[begin:end], kind, off, band, expected,
+            own_off, own_band,
         )  # fmt: skip
 
     def _fold(
@@ -165,16 +165,19 @@ class Twins:
             age_ms = now_ms - int(seed.since_ms[e])
             found = self._judge(own, e, name, age_ms) if age_ms >= HOUR_MS else []
             findings += found
+            is_over = age_ms >= SETTLED_MS and not any(one.what == "adopted" for one in found)
             is_cold = seed.source[e] == guard.NEVER and not any(self._has_borrowed(one, name) for one in self.rosters)
-            if is_cold or age_ms >= SETTLED_MS:
+            if is_cold or is_over:
                 own.rows.guard.other[own.members_of(e)] = 0.0
                 seed.source[e] = guard.REFUSED if seed.source[e] == guard.NEVER and not is_cold else seed.source[e]
                 seed.since_ms[e] = -1 if is_cold else seed.since_ms[e]
             for k, names in enumerate(over):
-                if is_cold or age_ms >= SETTLED_MS or (found and k != found[0].source):
+                if is_cold or is_over or (found and k != found[0].source):
                     names.add(name)
         for k, names in enumerate(over):
             self._give_up(own, k, names)
+        if not len(self):
+            self.look_ms = -1
         return findings
 
     def _judge(self, own: Roster, e: int, name: str, age_ms: int) -> list[Finding]:
@@ -244,8 +247,7 @@ class Twins:
         if names:
             prior = self.rosters[k].priors[0]
             _, kept = parcel.split(State({}, self.rosters[k].export()), names)
-            self.rosters[k] = Roster.restore(kept.arrays, self.config, lends=True)
-            self.rosters[k].priors = (prior,)
+            self.rosters[k] = Roster.restore(kept.arrays, self.config, priors=[prior], lends=True)
             self.link(own)
 
     def export(self) -> dict[str, Array]:
@@ -262,13 +264,12 @@ class Twins:
     def restore(arrays: Mapping[str, Array], config: EngineConfig, own: Roster) -> Twins:
         """What `export` gave. The priors are the shard's."""
         twins = Twins(config, own.priors if config.guard_seeds else ())
-        for k, prior in enumerate(own.priors if "look_ms" in arrays else ()):
+        for k, prior in enumerate(own.priors if config.guard_seeds else ()):
             head = f"twin{k}."
             state = {name[len(head) :]: array for name, array in arrays.items() if name.startswith(head)}
             if state:
-                twins.rosters[k] = Roster.restore(state, config, lends=True)
-                twins.rosters[k].priors = (prior,)
-            twins.look_ms = int(arrays["look_ms"][0])
+                twins.rosters[k] = Roster.restore(state, config, priors=[prior], lends=True)
+        twins.look_ms = int(arrays["look_ms"][0]) if "look_ms" in arrays else -1
         twins.link(own)
         return twins
 

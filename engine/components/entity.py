@@ -377,6 +377,11 @@ def distil(entity: Entity, row: int) -> Array:
     return np.stack([tail.distil(own, start) for own, start in zip(counts, given, strict=True)])
 
 
+def begin(entity: Entity, row: int, given: Array) -> None:
+    """Start the histograms of a fresh entity from the factory's. given: from `factory`."""
+    entity.counts[row], entity.mass[row] = given, given.sum(axis=1)
+
+
 def seed(entity: Entity, row: int, *, shares: Array, rows: float) -> None:
     """Start a fresh entity's histograms from a source's, as if `rows` ticks had been counted. shares: (12, 40).
 

@@ -59,14 +59,14 @@ def mix_forecasts(
     """What is expected of the samples [begin, end), from both forecasts, in place; learns their weights.
 
     off: value - expected, and band: half-width, float32 (n,), of the version that is told of; other_off, other_band: of
-    the other, NaN where there is none; kind, other_kind (n,): what both take the series for. A rate and a value are not
+    the other, NaN where there is none; kind, other_kind: what both took it for. A rate and a value are not
     mixed. A weight is learned after the value that it was used for.
     """
     for at in range(begin, end):
         if np.isnan(other_off[at]) or np.isnan(off[at]):
             continue
         row = row_of[at]
-        if (kind[row] == COUNTER) != (other_kind[at] == COUNTER):
+        if (kind[at] == COUNTER) != (other_kind[at] == COUNTER):
             continue
         share = np.float64(guard.other[row])
         own, other = np.float64(off[at]), np.float64(other_off[at])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from engine.batch import Batch
 from engine.components import guard
+from engine.errors import ConfigError
 from engine.parcel import merge, split
 from engine.prior import Prior
 from engine.series import Kind, Series
@@ -236,12 +238,18 @@ def _gone(batch: Batch) -> Batch:
     return _without(batch, (batch.row // 4 == 1) & (batch.offset // 12 > 20) & (batch.offset // 12 < 220))
 
 
+def _clock_set_right(batch: Batch) -> Batch:
+    """One host is four hours ahead for a while."""
+    is_ahead = (batch.row // 4 == 1) & (batch.offset // 12 < 30)
+    return batch._replace(ts_ms=batch.ts_ms + np.where(is_ahead, 14_400_000, 0))
+
+
 def _without(batch: Batch, which: np.ndarray) -> Batch:
     kept = batch._replace(**{name: getattr(batch, name)[~which] for name in ("row", "ts_ms", "value")})
     return kept._replace(offset=np.arange(len(kept.row)), next_offset=len(kept.row))
 
 
-@pytest.mark.parametrize("trouble", [_holes, _pause, _wrong_clock, _gone])
+@pytest.mark.parametrize("trouble", [_holes, _pause, _wrong_clock, _gone, _clock_set_right])
 @pytest.mark.parametrize("pieces", [6, 40])
 def test_trouble_is_told_of_as_by_a_cold_shard_wherever_it_is_cut(
     hostile: Prior, trouble: Callable[[Batch], Batch], pieces: int
@@ -252,6 +260,14 @@ def test_trouble_is_told_of_as_by_a_cold_shard_wherever_it_is_cut(
     for name in plain.ticks._fields:
         np.testing.assert_array_equal(getattr(verdicts.ticks, name), getattr(plain.ticks, name), err_msg=name)
     for part in _cut(batch, pieces):
+        parts.process(part)
+    assert _bytes(whole.export()) == _bytes(parts.export())
+    # And while the twins are still there.
+    whole, parts = waiting(hostile), waiting(hostile)
+    early = batch._replace(row=batch.row[:1001], ts_ms=batch.ts_ms[:1001], value=batch.value[:1001])
+    early = early._replace(offset=batch.offset[:1001], next_offset=1001)
+    whole.process(early)
+    for part in _cut(early, pieces):
         parts.process(part)
     assert _bytes(whole.export()) == _bytes(parts.export())
     alerts = [[one.value for one in said.records if one.topic == "alerts"] for said in (verdicts, plain)]
@@ -267,6 +283,44 @@ def test_a_series_that_is_admitted_during_the_first_day_harms_nothing(alike: Pri
     at, now_ms = seeded.next_offset, seeded.clock_ms
     seeded.process(Batch.of([extra, extra], [now_ms + 1000, now_ms + 2000], [1.0, 2.0], [at, at + 1], at + 2))
     assert seeded.twins.rosters[0].row_of(seeded.roster.names[extra]) >= 0
+
+
+def test_counters_that_are_told_from_their_shape_do_not_depend_on_cuts(alike: Prior) -> None:
+    """The source says counter, the cold version has to find out, and may change its mind in the middle of a stretch."""
+    arrays = alike.arrays()
+    arrays["kind"] = np.full_like(arrays["kind"], Kind.COUNTER)
+    config = replace(CONFIG, counters_from_shape=True)
+    totals = np.cumsum(np.random.default_rng(4).integers(1, 50, (120, 4)), axis=0).astype(float)
+    batch = _clock_set_right(log(totals[:, None, :]))
+    said = []
+    for pieces in (1, 2, 9):
+        fresh = Shard(config, topic="metrics", partition=0, prior=Prior(arrays))
+        fresh.next_offset = 0
+        for name in HERE.names:
+            fresh.admit(Series.of(name, {"host": "a"}))
+        said.append(np.concatenate([fresh.process(part).expected for part in _cut(batch, pieces)]))
+    for other in said[1:]:
+        np.testing.assert_array_equal(other, said[0])
+
+
+def test_a_parcel_goes_only_where_its_sources_are_known_and_keeps_its_trial(alike: Prior, hostile: Prior) -> None:
+    young = waiting(alike)
+    young.process(log(values(HERE, 60)))
+    moved, _ = split(young.export(), {"host=secret-1"})
+
+    def keeper(prior: Prior) -> State:
+        old = Shard(CONFIG, topic="metrics", partition=0, prior=prior)
+        old.next_offset = 0
+        row = old.admit(Series.of("of nobody", {"host": "old"}, Kind.GAUGE))
+        minute = np.arange(100)
+        old.process(Batch.of(np.full(100, row), START_MS + minute * 60_000, np.sin(minute), minute, 100))
+        return old.export()
+
+    with pytest.raises(ConfigError, match="borrowed from sources that the keeper does not have"):
+        merge(keeper(hostile), moved)
+    together = Shard.restore(merge(keeper(alike), moved), CONFIG)
+    assert len(together.twins) == 1
+    assert together.roster.borrowed(together.row_of(young.roster.names[4]))["structure"] > 0
 
 
 def test_an_entity_to_which_nothing_is_lent_has_no_twin_for_long(alike: Prior) -> None:
