@@ -72,11 +72,16 @@ def _seed(settings: Settings) -> str:
     if settings.seed.snapshot is None:
         return "none, new series start cold"
     from agents.recovery import shardfile
+    from engine.transfer import card
 
     state = shardfile.read(Path(settings.seed.snapshot), key=settings.state.key)
     kind = state.manifest.get("kind")
     if kind != "source":
         raise ConfigError(f"{settings.seed.snapshot} is a {kind}; cut a source with `graft snapshot create`.")
+    try:
+        card.check(state)
+    except GraftError as error:
+        raise ConfigError(f"{settings.seed.snapshot}: {error}") from None
     return f"{settings.seed.snapshot}, a source snapshot"
 
 

@@ -1,4 +1,4 @@
-"""`graft snapshot create | show | diff | verify`."""
+"""`graft snapshot create | merge | show | diff | verify`. What is said of a source's card is in `source`."""
 
 from __future__ import annotations
 
@@ -14,15 +14,19 @@ if TYPE_CHECKING:
     from engine.snapshot import State
 
 _DESCRIPTION = """\
-Cut, show, compare and check snapshots.
+Cut, merge, show, compare and check snapshots.
 
 A snapshot is one file: a manifest and raw arrays, with a checksum and, with [state] key, a signature. It is never a
 pickle. A checkpoint or a state of `graft replay` holds all that a shard has learned; a source snapshot holds only what
-is general about it, without a raw sample or an absolute level, to seed another environment.
+is general about it, without a raw sample or an absolute level, to seed another environment. Its card says where it is
+from, what its metrics are, and whether it would have helped those of its own entities that were left out.
+
+With [state] key every command that reads a snapshot wants it signed with that key, a seed as well.
 """
 _EPILOG = """\
 examples:
   graft snapshot create --from web.state --out eu.snap
+  graft snapshot merge eu.snap us.snap --out all.snap
   graft snapshot show eu.snap
   graft snapshot diff monday.state friday.state
   graft snapshot verify /var/lib/graft/shards/*/*.snap
@@ -42,6 +46,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--from-dir", type=Path, metavar="DIR", help="state.dir of a worker (it may be running)")
     create.add_argument("--part", metavar="NAME", help="which shard, where there are several (default: the largest)")
     create.add_argument("--out", dest="target", type=Path, required=True, metavar="FILE", help="the snapshot to write")
+    create.add_argument("--owner", metavar="TEXT", help="for its card: who answers for it")
+    create.add_argument("--licence", metavar="TEXT", help="for its card: under which terms it may be used")
+    merge = actions.add_parser("merge", help="make one source of several", formatter_class=raw)
+    merge.description = "Pool source snapshots class by class. The order does not matter; one given twice is one."
+    merge.epilog = "example:\n  graft snapshot merge eu.snap us.snap --weight 2,1 --out all.snap"
+    merge.add_argument("files", nargs="+", type=Path, metavar="FILE", help="source snapshots")
+    merge.add_argument("--weight", metavar="N,N,...", help="one each (default: by the series behind a class)")
+    merge.add_argument("--out", dest="target", type=Path, required=True, metavar="FILE", help="the snapshot to write")
     show = actions.add_parser("show", help="what is in a snapshot", formatter_class=raw)
     show.epilog = "example:\n  graft snapshot show eu.snap --json"
     show.add_argument("file", type=Path)
@@ -51,31 +63,48 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     diff.add_argument("first", type=Path)
     diff.add_argument("second", type=Path)
     verify = actions.add_parser(
-        "verify", help="checksum, form and signature (exit 1 if one fails)", formatter_class=raw
+        "verify", help="checksum, signature, form, golden vectors (exit 1 if one fails)", formatter_class=raw
     )
     verify.epilog = "example:\n  graft snapshot verify eu.snap"
     verify.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    for one in (create, show, diff, verify):
+    for one in (create, merge, show, diff, verify):
         add_config(one)
         add_json(one)
 
 
 def main(args: argparse.Namespace, out: Out) -> int:
     """Run it."""
-    actions = {"create": _create, "show": _show, "diff": _diff, "verify": _verify}
+    actions = {"create": _create, "merge": _merge, "show": _show, "diff": _diff, "verify": _verify}
     return actions[args.action](args, settings_of(args), out)
 
 
 def _create(args: argparse.Namespace, settings: Settings, out: Out) -> int:
-    from agents.recovery import shardfile
     from engine.transfer import distil
 
     state = load_part(args, settings, out)
-    snapshot = distil(state)
-    size = shardfile.write(args.target, snapshot, key=settings.state.key)
-    out.result({"file": str(args.target), "bytes": size, "manifest": snapshot.manifest})
-    out.say(f"{args.target}: {size:,} bytes")
-    _say_manifest(snapshot.manifest, out)
+    return _written(args.target, distil(state, owner=args.owner, licence=args.licence), settings, out)
+
+
+def _merge(args: argparse.Namespace, settings: Settings, out: Out) -> int:
+    from agents.cli.source import check_source, weights_of
+    from agents.recovery import shardfile
+    from engine.transfer import merge
+
+    weights = weights_of(args.weight, len(args.files))
+    sources = [shardfile.read(path, key=settings.state.key) for path in args.files]
+    for path, source in zip(args.files, sources, strict=True):
+        check_source(path, source)
+    return _written(args.target, merge(sources, weights), settings, out)
+
+
+def _written(path: Path, source: State, settings: Settings, out: Out) -> int:
+    from agents.cli.source import say_card
+    from agents.recovery import shardfile
+
+    size = shardfile.write(path, source, key=settings.state.key)
+    out.result({"file": str(path), "bytes": size, "manifest": source.manifest})
+    out.say(f"{path}: {size:,} bytes")
+    say_card(source, out)
     return 0
 
 
@@ -100,15 +129,22 @@ def load_part(args: argparse.Namespace, settings: Settings, out: Out) -> State:
 
 
 def _show(args: argparse.Namespace, settings: Settings, out: Out) -> int:
+    from agents.cli.source import has_card, say_card
     from agents.recovery import shardfile
     from engine.snapshot import describe
 
     state = shardfile.read(args.file, key=settings.state.key)
     told = describe(state)
     parts = {name: describe(one) for name, one in shardfile.parts(state).items()} if shardfile.is_many(state) else {}
-    out.result({"file": str(args.file), **told, **({"parts": parts} if parts else {})})
+    more = {"card": state.manifest["card"]} if has_card(state) else {}
+    out.result({"file": str(args.file), **told, **({"parts": parts} if parts else {}), **more})
     out.say(f"{args.file}: {told['kind']}, {told['bytes']:,} bytes in {len(told['arrays'])} arrays")
-    _say_manifest(told["manifest"], out)
+    if has_card(state):
+        say_card(state, out)
+        if not args.arrays:
+            return 0
+    else:
+        _say_manifest(told["manifest"], out)
     for name, one in list(parts.items())[:50]:
         out.say(f"part {name}: {one['bytes']:,} bytes")
     shown = told["arrays"] if args.arrays else told["arrays"][:8]
@@ -127,14 +163,31 @@ def _diff(args: argparse.Namespace, settings: Settings, out: Out) -> int:
     from engine.snapshot import diff
 
     first, second = (shardfile.read(path, key=settings.state.key) for path in (args.first, args.second))
-    lines = diff(first, second)
-    out.result({"first": str(args.first), "second": str(args.second), "equal": not lines, "differences": lines})
+    bits = diff(first, second)
+    lines = _words(first, second) or bits
+    told = {"first": str(args.first), "second": str(args.second), "equal": not bits, "differences": lines}
+    out.result(told | ({"bits": bits} if lines is not bits else {}))
     for line in lines or ["equal, bit for bit"]:
         out.say(line)
-    return 1 if lines else 0
+    return 1 if bits else 0
+
+
+def _words(first: State, second: State) -> list[str]:
+    """What changed, if both are sources of a form that is known here; else nothing."""
+    from engine.errors import GraftError
+    from engine.transfer import form
+    from engine.transfer.words import words
+
+    try:
+        for state in (first, second):
+            form.check(state)
+    except GraftError:
+        return []
+    return words(first, second)
 
 
 def _verify(args: argparse.Namespace, settings: Settings, out: Out) -> int:
+    from agents.cli.source import check_source
     from agents.recovery import shardfile
     from engine.errors import GraftError
     from engine.snapshot import read_header
@@ -145,6 +198,7 @@ def _verify(args: argparse.Namespace, settings: Settings, out: Out) -> int:
         try:
             state = shardfile.read(path, key=settings.state.key)
             shardfile.parts(state)
+            check_source(path, state)
             with path.open("rb") as file:
                 one |= {"ok": True, "kind": state.manifest.get("kind"), "signed": read_header(file.read()).signed}
         except GraftError as error:
@@ -157,7 +211,8 @@ def _verify(args: argparse.Namespace, settings: Settings, out: Out) -> int:
 
 
 def _verified(one: dict[str, Any]) -> str:
-    return f"{one['file']}: {one['kind']}, whole{', signed' if one['signed'] else ''}"
+    card = "; card, golden vectors and edge cases hold" if one["kind"] == "source" else ""
+    return f"{one['file']}: {one['kind']}, whole{', signed' if one['signed'] else ''}{card}"
 
 
 def _say_manifest(manifest: dict[str, Any], out: Out) -> None:

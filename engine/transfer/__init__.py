@@ -3,6 +3,11 @@
 health       may this environment be a source at all
 fingerprint  what a series is like, whatever its unit and level
 distil       a checkpoint becomes a source snapshot: no raw sample, no level
+form         which arrays a source has
+card         what people must know of it: origin, schema, labels, lineage; with `golden` vectors, `edges`, `unit`
+left_out     would the other entities have helped this one, and how many samples is that worth; what is `learned`
+merge        several sources become one
+words        what a source has otherwise than another, in words
 match        nearest class, distance, zone
 plan         the whole decision as data, before anything happens
 lend         a source and a plan become the prior that a shard seeds with (`engine.prior`)
@@ -12,6 +17,7 @@ from __future__ import annotations
 
 from engine.transfer.distil import distil
 from engine.transfer.lend import read_prior
+from engine.transfer.merge import merge
 from engine.transfer.plan import Entry, Plan, plan
 
-__all__ = ["Entry", "Plan", "distil", "plan", "read_prior"]
+__all__ = ["Entry", "Plan", "distil", "merge", "plan", "read_prior"]

@@ -23,41 +23,58 @@ from engine.errors import ConfigError
 from engine.roster import Roster
 from engine.snapshot import State, json_column
 from engine.state import SERIES_ROWS
-from engine.transfer import fingerprint, health
+from engine.transfer import card, fingerprint, form, health, left_out
 from engine.transfer.fingerprint import LOG_FAR, LOG_RATIO, LOG_SIGMA, Looks
+from engine.transfer.learned import mean_known
+from engine.transfer.plan import digest
 
-SCHEMA = "graft.source/1"
 #: Entities whose covariances are pooled; of more, so many at even distances. Their mean moves little beyond.
 MOST_ENTITIES = 300
 #: Ticks after which an entity's histograms and covariances say more about it than about its start.
 GROWN_TICKS = 500.0
 
 
-def distil(state: State) -> State:
-    """The source snapshot of a checkpoint; ConfigError if it is none or its environment is not healthy."""
+def distil(state: State, *, owner: str | None = None, licence: str | None = None) -> State:
+    """The source snapshot of a checkpoint; ConfigError if it is none or its environment is not healthy.
+
+    owner, licence: for the card, in the words of whoever cuts it.
+    """
     if state.manifest.get("kind") != "checkpoint" or "text.names" not in state.arrays:
         kind = state.manifest.get("kind")
         raise ConfigError(f"a snapshot of kind {kind!r} was given to distil; wanted the checkpoint of one shard.")
+    origin = card.origin(state.manifest.get("environment"), owner, licence)
     roster = Roster.restore(state.arrays, EngineConfig())
     measured = health.measure(roster, state.manifest)
     health.check(measured)
     looks = fingerprint.of_rows(roster)
     classes = fingerprint.by_class(looks)
     arrays = _class_arrays(roster, looks, classes) | _pair_arrays(roster, classes) | _entity_arrays(roster)
-    return State(_manifest(state, measured, classes), {name: _plain(array) for name, array in arrays.items()})
+    cast = left_out.Cast(roster, looks)
+    arrays["n0"] = left_out.n0(cast, classes.names, arrays)
+    plain = {name: _plain(array) for name, array in arrays.items()}
+    told = card.card(
+        plain, origin=origin, labels=card.labels_of(roster), lineage=[_cut(state)], validation=left_out.table(cast)
+    )
+    return State(manifest(told, measured, len(classes.names)), plain)
 
 
-def _manifest(state: State, measured: dict[str, float], classes: Looks) -> dict[str, Any]:
-    made_of = {key: state.manifest.get(key) for key in ("topic", "partition", "next_offset", "config")}
+def _cut(state: State) -> dict[str, Any]:
+    """One entry of the lineage."""
+    where = {key: state.manifest.get(key) for key in ("topic", "partition", "next_offset", "config")}
+    return {"made": "cut", "parents": [digest(state)], "engine": ENGINE_VERSION, "recipe": card.recipe_hash(), **where}
+
+
+def manifest(told: dict[str, Any], measured: dict[str, float], class_count: int) -> dict[str, Any]:
+    """The manifest of a source with this card and these numbers of health."""
     return {
         "kind": "source",
-        "schema": SCHEMA,
-        "environment": state.manifest.get("environment"),
+        "schema": form.SCHEMA,
+        "environment": told["origin"]["environment"],
         "engine": ENGINE_VERSION,
         "health": measured,
-        "lineage": [made_of],
-        "class_count": len(classes.names),
+        "class_count": class_count,
         "features": list(fingerprint.FEATURES),
+        "card": told,
     }
 
 
@@ -127,7 +144,7 @@ def _own(roster: Roster, rows: list[int]) -> _Own:
         lagged.append(covariance)
         residual.append(left)
         sigmas.append(part["vectors"][[block.SIGMA_E, block.SIGMA_X, block.SIGMA_G], j].astype(np.float64))
-    return _Own(_extended(_mean_known(np.array(lagged))), float(np.mean(residual)), np.mean(sigmas, axis=0))
+    return _Own(_extended(mean_known(np.array(lagged))), float(np.mean(residual)), np.mean(sigmas, axis=0))
 
 
 def _part(roster: Roster, b: int) -> dict[str, Array]:
@@ -146,21 +163,13 @@ def _pair_arrays(roster: Roster, classes: Looks) -> dict[str, Array]:
             if i != j and kinds[i] >= 0 and kinds[j] >= 0:
                 sums.setdefault((kinds[i], kinds[j]), []).append(block.distil(part, i, j))
     pairs = sorted(sums)
-    lagged = [_extended(_mean_known(np.array([one for one, _ in sums[pair]]))) for pair in pairs]
+    lagged = [_extended(mean_known(np.array([one for one, _ in sums[pair]]))) for pair in pairs]
     residual = [float(np.mean([left for _, left in sums[pair]])) for pair in pairs]
     return {
         "pairs": np.array(pairs, np.int32).reshape(-1, 2),
         "lagged": np.array(lagged).reshape(-1, block.MOST_LAGS + 1),
         "residual": np.array(residual, np.float64),
     }
-
-
-def _mean_known(rows: Array) -> Array:
-    """Mean over rows of what is not NaN; NaN where nothing is known."""
-    known = np.isfinite(rows)
-    total = np.where(known, rows, 0.0).sum(axis=0)
-    count = known.sum(axis=0)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def _extended(lagged: Array) -> Array:

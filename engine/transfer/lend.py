@@ -13,10 +13,10 @@ import numpy as np
 
 from engine import prior as lent
 from engine.columns import Array
-from engine.config import ENGINE_VERSION
 from engine.errors import ConfigError
 from engine.prior import Prior
 from engine.snapshot import State, json_column, read_json_column
+from engine.transfer import card, form
 from engine.transfer.match import ADAPT, NAMED, REUSE
 from engine.transfer.plan import Plan, digest
 
@@ -38,18 +38,11 @@ LEARNED_TICKS = {REUSE: 5000.0, NAMED: 5000.0, ADAPT: 100.0}
 def read_prior(source: State, plan: Plan | None = None) -> Prior:
     """What a source lends: as planned, and nothing beyond the plan; without one, to every class of the same name.
 
-    ConfigError if the snapshot is no source, or the plan was made for another one.
+    ConfigError if the snapshot is no source of this engine, if a golden vector in its card comes out otherwise here, or
+    if the plan was made for another one.
     """
-    if source.manifest.get("kind") != "source":
-        raise ConfigError(
-            f"a snapshot of kind {source.manifest.get('kind')!r} cannot seed; wanted a source, which "
-            "`graft snapshot create` cuts from a checkpoint."
-        )
-    if source.manifest.get("engine") != ENGINE_VERSION:
-        raise ConfigError(
-            f"the source was cut by engine {source.manifest.get('engine')}, this is engine {ENGINE_VERSION}; cut it "
-            "again with `graft snapshot create`."
-        )
+    form.check_kind(source)
+    card.check_golden(source.manifest)
     names = read_json_column(source.arrays["classes"])
     if plan is None:
         return prior_of(source, names, names, [NAMED] * len(names))
@@ -60,6 +53,14 @@ def read_prior(source: State, plan: Plan | None = None) -> Prior:
         source, [str(entry.source) for entry in entries], [entry.target for entry in entries],
         [entry.zone for entry in entries],
     )  # fmt: skip
+
+
+def strengths_of(source: State) -> Array:
+    """float64 (classes, components): pseudo-samples by how far the source's own entities agree; never above STRENGTHS.
+
+    Not used by `read_prior` yet: it has to be measured first. See `left_out`.
+    """
+    return np.asarray(np.minimum(source.arrays["n0"].astype(np.float64), np.array(STRENGTHS[NAMED])))
 
 
 def prior_of(source: State, of: list[str], names: list[str], zones: list[str]) -> Prior:

@@ -17,7 +17,7 @@ from engine.errors import ConfigError
 from engine.roster import Roster
 from engine.series import stable_id
 from engine.snapshot import State, pack, read_json_column
-from engine.transfer import fingerprint
+from engine.transfer import card, fingerprint, form
 from engine.transfer.fingerprint import Looks
 from engine.transfer.match import COLD, NAMED, match
 
@@ -105,10 +105,13 @@ def plan(source: State, target: State) -> Plan:
 
 
 def _refused(source: State) -> str | None:
-    theirs = source.manifest.get("engine")
-    if theirs == ENGINE_VERSION:
-        return None
-    return f"the source was cut by engine {theirs}, this is engine {ENGINE_VERSION}; cut it again with this version."
+    """Why nothing may be lent from this source at all."""
+    try:
+        form.check_kind(source)
+        card.check_golden(source.manifest)
+    except ConfigError as error:
+        return str(error)
+    return None
 
 
 def _entry(theirs: Looks, ours: Looks, k: int) -> Entry:

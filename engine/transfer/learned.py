@@ -1,0 +1,132 @@
+"""Learned: what a series, or a class, has learned of each component that is lent, as plain vectors to be compared.
+
+Owns for each component (those of `prior.STRENGTHS`) a vector without unit and level: of scale and level a logarithm, of
+the season the shape by slot, of structure the autocorrelation at the first lags, of the tail ln(evidence) at three
+shares. And with each what the factory would have said, and how uncertain one sample leaves it. Knows no entity.
+
+Not obvious: the uncertainty is that of textbooks for normal, first-order autoregressive data. It decides how many
+samples a source is worth, where a factor of two hardly matters and a factor of a hundred does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from engine.columns import Array
+from engine.components import block, entity, level, season, tail
+from engine.components.factory import FACTORY_ROWS
+from engine.components.factory import factory as histograms
+from engine.prior import STRENGTHS
+from engine.state import SERIES_ROWS
+from engine.transfer.fingerprint import LOG_RATIO, LOG_SIGMA, Looks
+
+if TYPE_CHECKING:
+    from engine.roster import Roster
+
+#: The lags that every block keeps.
+LAGS = 3
+#: Upper shares at which tails are compared.
+SHARES = (0.5, 0.05, 0.005)
+#: Samples that each component remembers: of the season visits of a slot, of which a profile is the mean of so many.
+MEMORY = {"scale": level.MOST_COUNT, "season": 12.0, "level": 1.0 / season.SIGMA_RATE, "structure": level.MOST_COUNT,
+          "tail": level.MOST_COUNT}  # fmt: skip
+#: Beyond this a series is taken as no more autocorrelated than that.
+MOST_LAG1 = 0.98
+
+#: component -> (rows, width), NaN: not learned.
+Learned = dict[str, Array]
+
+
+def of_rows(roster: Roster, looks: Looks, rows: Array) -> Learned:
+    """Of some series of a shard, those that have a fingerprint."""
+    given = histograms()[entity.SEVERE].astype(np.float64) * (SERIES_ROWS / FACTORY_ROWS)
+    counts = [tail.distil(roster.rows.shown.counts[row].astype(np.float64), given) for row in rows]
+    own = np.array([_own(roster, int(row)) for row in rows]).reshape(-1, LAGS + 1)
+    return _learned(looks.features[rows], looks.shape[rows], looks.visits[rows], own, np.array(counts))
+
+
+def of_classes(arrays: Mapping[str, Array]) -> Learned:
+    """Of the classes of a source."""
+    own = arrays["own"][:, : LAGS + 1].astype(np.float64)
+    return _learned(arrays["features"].astype(np.float64), arrays["shape"], arrays["visits"], own, arrays["tail"])
+
+
+def factory() -> Learned:
+    """What a fresh row believes, one row."""
+    start = histograms()[entity.SEVERE].astype(np.float64)
+    features = np.zeros((1, 4))
+    features[0, LOG_RATIO] = np.log(level.PRIOR_RATIO)
+    shape = np.zeros((1, season.SLOTS))
+    return _learned(features, shape, shape + 1.0, np.eye(1, LAGS + 1), start[None])
+
+
+def one_sample(arrays: Mapping[str, Array]) -> Array:
+    """(classes, components): variance that one sample (a visit, for the season) leaves in an entry of each vector.
+
+    Of an autocorrelated series a sample says less, by (1 + r^2) / (1 - r^2) for what is made of squares.
+    """
+    learned = of_classes(arrays)
+    lag1 = np.clip(np.abs(learned["structure"][:, 0]), 0.0, MOST_LAG1) ** 2
+    slow = (1.0 + lag1) / (1.0 - lag1)
+    at = learned["tail"]
+    beyond = np.diff(at, axis=1) / np.log(np.array(SHARES[:-1]) / np.array(SHARES[1:]))
+    slopes = np.maximum(np.concatenate([beyond[:, :1], beyond], axis=1), tail.THINNEST)
+    upper = np.array(SHARES)
+    variances = {
+        "scale": 2.0 * slow,
+        "season": np.exp(2.0 * learned["level"][:, 0]),
+        "level": 0.5 * slow,
+        "structure": np.maximum(1.0 - learned["structure"] ** 2, 0.05).mean(axis=1),
+        "tail": slow * ((1.0 - upper) / upper * slopes**2).mean(axis=1),
+    }
+    return np.stack([variances[name] for name in STRENGTHS], axis=1)
+
+
+def samples_behind(looks: Looks, rows: Array) -> Array:
+    """(rows, components): how many samples each component rests on, as far as it remembers."""
+    seen = looks.visits[rows] > 0
+    visits = looks.visits[rows].sum(axis=1) / np.maximum(seen.sum(axis=1), 1)
+    behind = [visits if name == "season" else looks.samples[rows] for name in STRENGTHS]
+    most = np.array([MEMORY[name] for name in STRENGTHS])
+    return np.asarray(np.clip(np.stack(behind, axis=1), 1.0, most))
+
+
+def mean_known(rows: Array) -> Array:
+    """Mean over rows of what is not NaN; NaN where nothing is known."""
+    known = np.isfinite(rows)
+    count = known.sum(axis=0)
+    total = np.where(known, rows, 0.0).sum(axis=0)
+    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))
+
+
+def _learned(features: Array, shape: Array, visits: Array, own: Array, counts: Array) -> Learned:
+    power = np.where(own[:, :1] > 0, own[:, :1], np.nan)
+    return {
+        "scale": features[:, [LOG_RATIO]],
+        "season": np.where(visits > 0, shape, np.nan),
+        "level": features[:, [LOG_SIGMA]],
+        "structure": np.clip(own[:, 1:] / power, -1.0, 1.0),
+        "tail": _at_shares(np.asarray(counts, np.float64).reshape(-1, tail.BINS)),
+    }
+
+
+def _own(roster: Roster, row: int) -> Array:
+    b, j = int(roster.rows.link.block[row]), int(roster.rows.link.slot[row])
+    part = block.sections(roster.pool, int(roster.block.start[b]), int(roster.block.capacity[b]))
+    return block.distil(part, j, j)[0][: LAGS + 1]
+
+
+def _at_shares(counts: Array) -> Array:
+    """ln(evidence) that each share lies above, (n, 3); NaN where a histogram is empty."""
+    above = np.cumsum(counts[:, ::-1], axis=1)[:, ::-1]
+    row, total = np.arange(len(counts)), above[:, 0]
+    places = []
+    for share in SHARES:
+        wanted = share * total
+        at = tail.BINS - 1 - np.argmax((above >= wanted[:, None])[:, ::-1], axis=1)
+        inside = (above[row, at] - wanted) / np.maximum(counts[row, at], 1e-30)
+        places.append(tail.LOW + tail.WIDTH * (at + np.clip(inside, 0.0, 1.0)))
+    return np.where(total[:, None] > 0, np.stack(places, axis=1), np.nan)
