@@ -83,7 +83,12 @@ def say_card(source: State, out: Out) -> None:
 
 
 def _line(out: Out, name: str, text: str) -> None:
-    out.say(f"  {name:<12} {text}".rstrip())
+    out.say(f"  {name:<12} {_shown(text)}".rstrip())
+
+
+def _shown(text: str | None) -> str | None:
+    """Nothing that a terminal would obey: a card is whatever somebody wrote."""
+    return None if text is None else "".join(one if one.isprintable() else "?" for one in text)
 
 
 def _health(health: dict[str, float]) -> str:
@@ -133,13 +138,16 @@ def _say_classes(source: State, out: Out) -> None:
 
     a, card = source.arrays, source.manifest["card"]
     names = read_json_column(a["classes"])
+    at = {name: k for k, name in enumerate(names)}
     judged = {one["class"]: one for one in card["validation"]["classes"]}
     rows = []
     for one in card["metrics"][:MOST_ROWS]:
-        k, found = names.index(one["name"]), judged.get(one["name"], {})
+        if one["name"] not in at:
+            continue
+        k, found = at[one["name"]], judged.get(one["name"], {})
         is_seen = float((a["visits"][k] > 0).mean()) >= SEEN_SHARE
         errors = [found.get("error_ratio", {}).get(name) for name in COMPONENTS]
-        about = (one["name"], one["series"], one["step_ms"] / 1000, one["kind"], one["unit"])
+        about = (_shown(one["name"]), one["series"], one["step_ms"] / 1000, _shown(one["kind"]), _shown(one["unit"]))
         rows.append(
             (*about, float(a["ratio"][k]), float(a["features"][k, LAG1]), is_seen, found.get("distance"), *errors)
         )

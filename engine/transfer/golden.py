@@ -47,7 +47,7 @@ def check(told: object) -> None:
     """Nothing, or ConfigError naming the vector of a source that comes out otherwise here."""
     if not isinstance(told, list) or not all(isinstance(one, dict) for one in told):
         raise ConfigError("the card of the source has no list of golden vectors; cut it again.")
-    found = {one.get("name"): one for one in told}
+    found = {str(one.get("name")): one for one in told}
     for (name, (tolerance, given, _)), out in zip(_windows().items(), _outcomes(), strict=True):
         theirs = found.get(name, {})
         if theirs.get("in") != given:

@@ -12,6 +12,7 @@ number it is kept as it is, bit for bit, so that one source merged is itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import fsum
 from typing import Any
 
 import numpy as np
@@ -71,12 +72,11 @@ def _sorted(sources: Sequence[State], weights: Sequence[float] | None) -> Given:
     bad = next((one for one in weights or () if not 0 < one <= MOST_WEIGHT), None)
     if bad is not None:
         raise ConfigError(f"a weight is {bad:g}; it must lie in (0, {MOST_WEIGHT:g}]. 2 counts twice as much as 1.")
-    found: dict[str, tuple[State, float | None]] = {}
+    found: dict[str, tuple[State, list[float]]] = {}
     for at, source in enumerate(sources):
-        name = digest(source)
-        before = found[name][1] if name in found else None
-        found[name] = source, None if weights is None else float(weights[at]) + (before or 0.0)
-    return [(name, *found[name]) for name in sorted(found)]
+        _, given = found.setdefault(digest(source), (source, []))
+        given += [] if weights is None else [float(weights[at])]
+    return [(name, source, fsum(given) if given else None) for name, (source, given) in sorted(found.items())]
 
 
 def _check(source: State) -> None:

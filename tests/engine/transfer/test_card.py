@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import json
 import struct
+from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from engine.config import ENGINE_VERSION
 from engine.errors import ConfigError, GraftError, SnapshotError
@@ -20,6 +20,7 @@ from engine.transfer import card, distil, form, golden, merge, plan, read_prior
 from engine.transfer.plan import digest
 from engine.transfer.unit import unit_of
 from engine.transfer.words import words
+from tests.engine.transfer.forging import GONE, ODD, forged, places
 from tests.engine.transfer.towns import CONFIG, METRICS, Town, grown, log, shard, source, values
 
 CANARY = 7_654_321.4375
@@ -97,12 +98,12 @@ def test_a_golden_vector_that_comes_out_otherwise_refuses_the_source(made: State
     at = next(at for at, one in enumerate(vector["out"]) if one is not None)
     ours = vector["out"][at]
     vector["out"][at] = ours + 0.01
-    forged = changed(made, recipe=told)
+    bent = changed(made, recipe=told)
     wanted = rf"golden vector '{name}' .* differs at \[{at}\]: wanted {ours + 0.01}, got {ours} here"
     for refuse in (read_prior, card.check):
         with pytest.raises(ConfigError, match=wanted):
-            refuse(forged)
-    assert f"golden vector '{name}'" in plan(forged, grown(Town(seed=2), days=2)).to_dict()["refused"]
+            refuse(bent)
+    assert f"golden vector '{name}'" in plan(bent, grown(Town(seed=2), days=2)).to_dict()["refused"]
 
 
 def test_what_differs_in_the_last_bits_is_the_same(made: State) -> None:
@@ -143,10 +144,10 @@ def test_edge_cases_follow_from_the_class_alone(made: State) -> None:
     assert spike["severity"][4] > 3.0 > max(spike["severity"][:4] + spike["severity"][5:])
     assert by_case["gap"]["severity"][4:] == [None] * 4
     assert late["window"] != late["expected"]
-    forged = copy.deepcopy(made.manifest["card"]["edges"])
-    forged[0]["severity"][4] -= 1.0
+    bent = copy.deepcopy(made.manifest["card"]["edges"])
+    bent[0]["severity"][4] -= 1.0
     with pytest.raises(ConfigError, match="edge case spike of class cpu does not follow"):
-        card.check(changed(made, edges=forged))
+        card.check(changed(made, edges=bent))
     with pytest.raises(ConfigError, match="has not the 20 edge cases"):
         card.check(changed(made, edges=made.manifest["card"]["edges"][:-1]))
 
@@ -162,35 +163,26 @@ def test_the_schema_of_metrics_is_that_of_the_arrays(made: State) -> None:
             card.check(changed(made, metrics=told))
 
 
-_ODD = st.sampled_from([None, True, -1, 10**400, "text", [], {}, [None], {"a": 1}, "x" * 5000])
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.data())
-def test_a_forged_card_is_refused_in_words_or_harmless(made: State, data: st.DataObject) -> None:
+def test_a_forged_card_is_refused_in_words_or_harmless(made: State) -> None:
     """Anything anywhere in the manifest: an error of ours or none, never another one."""
-    manifest: dict[str, Any] = copy.deepcopy(made.manifest)
-    value: Any = manifest
-    while True:
-        keys = list(value) if isinstance(value, dict) else list(range(len(value)))
-        key = data.draw(st.sampled_from(keys))
-        inner = value[key]
-        if not isinstance(inner, (dict, list)) or not inner or data.draw(st.integers(0, 3)) == 0:
-            break
-        value = inner
-    if data.draw(st.booleans()):
-        value[key] = data.draw(_ODD)
-    else:
-        del value[key]
-    forged = State(manifest, made.arrays)
-    for use in (card.check, form.check, read_prior, lambda one: merge([one, made])):
-        try:
-            use(forged)
-        except GraftError as error:
-            assert str(error)  # noqa: PT017 - that it may pass is the point
-        else:
-            if use is form.check:
-                words(made, forged)
+    passed = 0
+    # Every fourth: of 14 values each place has three or four, and all values come up.
+    for place, value in list(product(places(made.manifest), (GONE, *ODD)))[::4]:
+        other = forged(made, place, value)
+        passed += _is_used(other, card.check) and _is_used(other, lambda one: merge([one, made]))
+        _is_used(other, read_prior)
+        if _is_used(other, form.check):
+            words(made, other)
+    assert passed > 20
+
+
+def _is_used(source: State, use: Callable[[State], object]) -> bool:
+    try:
+        use(source)
+    except GraftError as error:
+        assert str(error)  # noqa: PT017 - that it may pass is the point
+        return False
+    return True
 
 
 @pytest.mark.parametrize("name", ["features", "shape", "n0", "pairs", "channels", "classes"])
