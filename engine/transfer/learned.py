@@ -4,8 +4,8 @@ Owns for each component (those of `prior.STRENGTHS`) a vector without unit and l
 the season the shape by slot, of structure the autocorrelation at the first lags, of the tail ln(evidence) at three
 shares. And with each what the factory would have said, and how uncertain one sample leaves it. Knows no entity.
 
-Not obvious: the uncertainty is that of textbooks for normal, first-order autoregressive data. It decides how many
-samples a source is worth, where a factor of two hardly matters and a factor of a hundred does.
+Not obvious: the uncertainty is that of textbooks for normal data, with the series' own autocorrelation. It decides how
+many samples a source is worth, where a factor of two hardly matters and a factor of a hundred does.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ SHARES = (0.5, 0.05, 0.005)
 #: Samples that each component remembers: of the season visits of a slot, of which a profile is the mean of so many.
 MEMORY = {"scale": level.MOST_COUNT, "season": 12.0, "level": 1.0 / season.SIGMA_RATE, "structure": level.MOST_COUNT,
           "tail": level.MOST_COUNT}  # fmt: skip
-#: Beyond this a series is taken as no more autocorrelated than that.
-MOST_LAG1 = 0.98
+#: Of a squared correlation from one lag to the next, beyond the lags that are kept: a day of minutes at most.
+MOST_KEPT = 0.998
 
 #: component -> (rows, width), NaN: not learned.
 Learned = dict[str, Array]
@@ -66,11 +66,10 @@ def factory() -> Learned:
 def one_sample(arrays: Mapping[str, Array]) -> Array:
     """(classes, components): variance that one sample (a visit, for the season) leaves in an entry of each vector.
 
-    Of an autocorrelated series a sample says less, by (1 + r^2) / (1 - r^2) for what is made of squares.
+    Of an autocorrelated series a sample says less, by 1 + 2 sum r_k^2 for what is made of squares (Bartlett 1935).
     """
     learned = of_classes(arrays)
-    lag1 = np.clip(np.abs(learned["structure"][:, 0]), 0.0, MOST_LAG1) ** 2
-    slow = (1.0 + lag1) / (1.0 - lag1)
+    slow = _slowness(arrays["own"].astype(np.float64))
     at = learned["tail"]
     beyond = np.diff(at, axis=1) / np.log(np.array(SHARES[:-1]) / np.array(SHARES[1:]))
     slopes = np.maximum(np.concatenate([beyond[:, :1], beyond], axis=1), tail.THINNEST)
@@ -83,6 +82,20 @@ def one_sample(arrays: Mapping[str, Array]) -> Array:
         "tail": slow * ((1.0 - upper) / upper * slopes**2).mean(axis=1),
     }
     return np.stack([variances[name] for name in STRENGTHS], axis=1)
+
+
+def _slowness(own: Array) -> Array:
+    """(classes,): samples that say as much as one of an uncorrelated series. own: (classes, 21), lag covariances.
+
+    Beyond the lags that are kept the correlation goes on falling as it fell over the second half of them.
+    """
+    power = np.where(own[:, :1] > 0, own[:, :1], np.nan)
+    squares = np.nan_to_num(np.clip(own[:, 1:] / power, -1.0, 1.0)) ** 2
+    half = block.MOST_LAGS // 2
+    last, before = squares[:, -1], squares[:, -1 - half]
+    falls = np.clip(last / np.maximum(before, 1e-12), 0.0, 1.0) ** (1.0 / half)
+    falls = np.minimum(falls, MOST_KEPT)
+    return np.asarray(1.0 + 2.0 * (squares.sum(axis=1) + last * falls / (1.0 - falls)))
 
 
 def samples_behind(looks: Looks, rows: Array) -> Array:

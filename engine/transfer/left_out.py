@@ -5,7 +5,9 @@ class is worth to a newcomer (n0). It never names an entity. Knows nothing of ho
 
 Not obvious: n0 is the variance of one sample over the variance between entities, by the method of moments. Entities
 that agree make a source worth many samples; where they differ, a newcomer's own first hour says more. It cannot tell
-entities that agree from too few of them, so the present strengths are its limit, and below three it is silent.
+entities that agree from too few of them, so the present strengths are its limit, and below three it is silent. And it
+takes a newcomer's data as stationary: of public machines it says tens of samples for the scale, where thousands were
+measured to be best. So it is stored and shown, and nothing is lent by it yet.
 """
 
 from __future__ import annotations
