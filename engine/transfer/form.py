@@ -34,6 +34,9 @@ PER_PAIR: dict[str, tuple[type, tuple[int, ...]]] = {
 }  # fmt: skip
 #: What the smallest of an array may be; 0 where nothing is said.
 LEAST = {"series": 1, "ratio": 1e-30, "sigma": 1e-9}
+_SIZES = ("series", "samples", "ratio", "far", "sigma", "step_ms", "visits", "tail", "channels", "n0")
+#: Features are logarithms and correlations.
+MOST_FEATURE = 100.0
 CHANNELS = (entity.HISTOGRAMS, tail.BINS)
 
 #: A number that arithmetic survives, a text that fits a line or so.
@@ -121,11 +124,12 @@ def check(source: State) -> None:
     ]
     if infinite:
         raise SnapshotError(f"array {infinite[0]} of the source holds NaN or infinity; cut it again.")
-    low = [
-        name for name in ("series", "ratio", "sigma", "step_ms", "n0") if not (a[name] >= LEAST.get(name, 0.0)).all()
-    ]
+    low = [name for name in _SIZES if not (a[name] >= LEAST.get(name, 0.0)).all()]
     if low:
         raise SnapshotError(f"array {low[0]} of the source holds what is too small to be true; cut it again.")
+    wild = [name for name in ("features", "low", "high") if (np.abs(a[name]) > MOST_FEATURE).any()]
+    if wild:
+        raise SnapshotError(f"array {wild[0]} of the source holds a logarithm beyond {MOST_FEATURE:g}; cut it again.")
 
 
 def _check_fields(manifest: Mapping[str, Any]) -> None:

@@ -197,6 +197,17 @@ def test_arrays_of_another_form_are_refused(made: State, name: str) -> None:
             card.check(State(made.manifest, without | {name: np.full_like(made.arrays[name], np.nan)}))
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("ratio", 0.0), ("far", -1.0), ("tail", -0.1), ("series", 0), ("n0", -1.0), ("features", 1e9), ("channels", -1.0)],
+)
+def test_numbers_that_cannot_be_are_refused(made: State, name: str, value: float) -> None:
+    bent = made.arrays[name].copy()
+    bent.ravel()[0] = value
+    with pytest.raises(SnapshotError, match=f"array {name} of the source holds"):
+        card.check(State(made.manifest, {**made.arrays, name: bent}))
+
+
 def test_the_head_has_room_for_very_many_classes() -> None:
     names = [f"a_long_name_of_a_metric_that_somebody_has_made_{k:05d}_bytes" for k in range(3000)]
     one = source(Town(hosts=1, names=("cpu",)), days=8)
