@@ -5,6 +5,8 @@ fingerprint  what a series is like, whatever its unit and level
 distil       a checkpoint becomes a source snapshot: no raw sample, no level
 match        nearest class, distance, zone
 plan         the whole decision as data, before anything happens
+planned      a plan that was written down, read back and not believed before it is checked
+strength     pseudo-samples by zone, and how they thaw
 lend         a source and a plan become the prior that a shard seeds with (`engine.prior`)
 """
 
@@ -13,5 +15,6 @@ from __future__ import annotations
 from engine.transfer.distil import distil
 from engine.transfer.lend import read_prior
 from engine.transfer.plan import Entry, Plan, plan
+from engine.transfer.planned import read_plan
 
-__all__ = ["Entry", "Plan", "distil", "plan", "read_prior"]
+__all__ = ["Entry", "Plan", "distil", "plan", "read_plan", "read_prior"]
