@@ -206,6 +206,8 @@ def judge(world: World, *, orders: Iterable[dict[str, Any]] = ()) -> Findings:
         if sum(state.manifest["ledger"].values()) != state.manifest["next_offset"]:
             unbalanced.append(f"partition {partition}: {state.manifest['ledger']}")
     told = [one for topic in ("alerts", "escalations", "drift") for one in world.told(topic)]
+    # Of the experiments those that follow from the data; the others are made by orders.
+    told += [one for one in world.told("experiments") if one.get("kind") == "guard"]
     return Findings(wrong, unbalanced, *compare(expected, told))
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from engine.transfer import plan, read_plan, read_prior
 from tests.engine.transfer.towns import DAY, START_MS, STEP_MS, Town, grown, source, values
 from tests.faults.harness import KILLED, World, Zygote, judge, opened
 
-HERE = Town(seed=5, level=150.0, scale=3.0)
+HERE = Town(seed=5, hosts=4, level=150.0, scale=3.0)
 NUMBERS = values(HERE, DAY)
 #: States on the topic are worth having: a few pieces each.
 UPLOADING = {"upload_interval_s": 3600, "chunk_bytes": 200_000, "upload_most_bytes": 4 << 20}
@@ -50,7 +50,7 @@ def feed(world: World, hosts: range, ticks: range) -> None:
     """Host n to partition n % 2."""
     for tick in ticks:
         for host in hosts:
-            for name, value in zip(HERE.names, NUMBERS[tick, host], strict=True):
+            for name, value in zip(HERE.names, NUMBERS[tick, host].tolist(), strict=True):
                 body = {"name": name, "value": value, "timestamp": START_MS + tick * STEP_MS, "host": f"h{host}"}
                 world.send(orjson.dumps(body), host % world.partitions)
     world.producer.flush()
@@ -61,13 +61,6 @@ def apply(world: World, capsys: pytest.CaptureFixture[str], *arguments: object) 
     config.write_text(f'[kafka]\nbootstrap = "{world.broker.bootstrap}"\n[[inputs]]\ntopic = "metrics"\n')
     status = main(["apply", *map(str, arguments), "-c", str(config), "--json"])
     return status, json.loads(capsys.readouterr().out or "{}")
-
-
-def until(condition: Callable[[], Any], what: str) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, f"waited a minute in vain: {what}"
-        time.sleep(0.1)
 
 
 def guards(world: World, host: str) -> list[str]:
@@ -162,6 +155,32 @@ def test_a_worker_that_comes_later_finds_what_is_lent(
     # Both shards' entities are whole parcels still.
     part, _ = split(world.states()[0], {"host=h2"})
     assert part.manifest["kind"] == "parcel"
+
+
+@pytest.mark.parametrize("point", ["control-applied", "snapshot-renamed", "snapshot-synced"])
+def test_killed_around_the_barrier_of_a_seed(
+    world: World, files: tuple[Path, Path, Prior], capsys: pytest.CaptureFixture[str], point: str
+) -> None:
+    """Five lives, most of which end there; they never contradict each other."""
+    snapshot, planned, prior = files
+    feed(world, range(2), range(20))
+    assert world.live() == 0
+    apply(world, capsys, planned, "--snapshot", snapshot, "--wait", 0)
+    kills = 0
+    for life in range(5):
+        feed(world, range(2), range(20 + life, 21 + life))
+        kills += world.live(failpoint=f"{point}:{1 + life % 3}", snapshot_records=10_000) == KILLED
+    assert world.live() == 0
+    feed(world, range(4), range(25, 40))
+    assert world.live() == 0
+    assert kills >= 2
+    told: dict[str, dict[str, Any]] = {}
+    for one in world.told("experiments"):
+        assert told.setdefault(one["id"], one) == one
+    assert sorted(one["finding"] for one in told.values()) == ["adopted", "adopted", "applied", "applied"]
+    mine = {one["partition"]: one for one in orders(world, prior)}
+    findings = judge(world, orders=mine.values())
+    assert findings.clean, findings
 
 
 def test_what_is_gone_from_the_state_topic_is_refused_aloud_and_holds_up_nothing(
