@@ -1,7 +1,7 @@
 """`graft apply` on a real Kafka: a running group takes a seed; kill -9 and a second worker keep it, bit for bit.
 
-Detector alone: see site.py. The oracle folds each partition's log with the seed order at the offset that the experiments
-tell of.
+Detector alone: see site.py. The oracle folds each partition's log with the seed order at the offset that the
+experiments tell of.
 """
 
 from __future__ import annotations
