@@ -122,3 +122,17 @@ def test_a_seed_reaches_a_group_and_is_kept_through_kills_and_moves(
     judged = {one["entity"]: one["finding"] for one in guards.values()}
     assert set(judged) == {f"host=web-{host}" for host in range(2, 8)}
     assert "adopted" in judged.values()
+
+
+def test_it_may_be_applied_before_any_worker_was_there(kafka: RealKafka, site_on: Callable[..., Site]) -> None:
+    """The topics are made, the state topic compacted; who comes finds the order."""
+    site = site_on(kafka, "early", 1)
+    path = site.toml()
+    path.write_text(path.read_text().replace('prefix = "early."', 'prefix = "early-new."'))
+    done = subprocess.run(
+        [sys.executable, "-m", "agents.cli", "apply", "--withdraw", "0" * 16, "--wait", "0", "-c", str(path), "--json"],
+        capture_output=True, text=True, cwd=ROOT, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["unanswered"]) == 1
+    assert [json.loads(one.value() or b"")["kind"] for one in site.log("early-new.control")] == ["seed"]

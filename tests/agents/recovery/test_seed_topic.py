@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
+import numpy as np
 import pytest
 from confluent_kafka import KafkaError
 
 from agents.recovery import seed_topic
 from agents.recovery.seed_topic import FETCH_S, Parcel, Seeds, cut, key_of, opened, packed, parcel_of
+from engine.config import ENGINE_VERSION
 from engine.errors import BadSample, SnapshotError
 from engine.prior import Prior
 from engine.snapshot import pack
@@ -168,6 +170,19 @@ def test_a_prior_of_another_engine_is_refused(prior: Prior) -> None:
     for manifest in ({"kind": "prior", "engine": "4"}, {"kind": "source", "engine": "5"}):
         with pytest.raises(SnapshotError, match="wanted a prior of"):
             opened(pack(manifest, prior.arrays()), None)
+
+
+def test_a_number_that_is_none_is_refused(prior: Prior) -> None:
+    arrays = prior.arrays()
+    manifest = {"kind": "prior", "engine": ENGINE_VERSION}
+    for name in ("ratio", "lagged", "channels"):
+        bad = arrays | {name: np.full_like(arrays[name], np.nan)}
+        with pytest.raises(SnapshotError, match=name):
+            opened(pack(manifest, bad), None)
+    opened(pack(manifest, arrays | {"step": np.full_like(arrays["step"], np.nan)}), None)
+    for name, array in (("far", arrays["far"].astype(np.float64)), ("strength", -arrays["strength"])):
+        with pytest.raises(SnapshotError, match=name):
+            opened(pack(manifest, arrays | {name: array}), None)
 
 
 GOOD = {"action": "add", "digest": "0" * 16, "sha256": "1" * 64, "size": 10, "pieces": 1, "begin": 0}
