@@ -2,6 +2,7 @@
 
     GraftError
     |- ConfigError      ours: a setting or a call is wrong; the program stops with one sentence
+    |  `- RefusedPlan   a plan that must not be carried out; exit status 1
     |- BadSample        theirs: a record from the wire is wrong; it goes to the dead-letter topic and the batch goes on
     |- SnapshotError    a snapshot is damaged, foreign or too large; never loaded, the next older one is tried
     |- OutsideError     broker, disk or incident tool does not answer; exit status 3
@@ -18,6 +19,10 @@ class GraftError(Exception):
 
 class ConfigError(GraftError):
     """A setting, an argument or a call that cannot work; the caller's to mend."""
+
+
+class RefusedPlan(ConfigError):  # noqa: N818 - as the commands say it
+    """A plan that was made for other data or by another version, or lends nothing."""
 
 
 class BadSample(GraftError):  # noqa: N818 - the field speaks of bad samples

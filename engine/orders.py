@@ -1,7 +1,8 @@
 """Orders: what may be done to a shard from outside, one component at a time, between two batches.
 
 Owns the table of order kinds and their effects; each answers with an experiment record that holds the parameters and
-the state before and after. Everything is keyed by the order's id, so an order that comes twice is applied once.
+the state before and after. Everything is keyed by the order's id, so an order that comes twice is applied once. What
+is done to a shard as a whole, kind `seed`, is `engine/seeding.py`.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def apply_order(shard: Shard, order: Mapping[str, Any]) -> list[Record]:
     kind = order.get("kind")
     act = KINDS.get(str(kind))
     if act is None:
-        raise BadSample("order", f"order kind is {kind!r}; this version knows {', '.join(KINDS)}.")
+        raise BadSample("order", f"order kind is {kind!r}; this version knows {', '.join((*KINDS, 'seed'))}.")
     target, params = order.get("target") or {}, order.get("params") or {}
     if not isinstance(target, Mapping) or not isinstance(params, Mapping):
         raise BadSample("order", f"target and params of order {order.get('id')} must be objects.")

@@ -1,7 +1,8 @@
 """Parcel: a shard's state split by entities, and put together again. Works on exported states, knows no model.
 
 Owns the renumbering: rows, entities and blocks are counted from zero in every state, so links between them change
-when a part is taken out or two parts are joined. An entity is never torn, because its series share a joint model.
+when a part is taken out or two parts are joined; sources keep the numbers that the keeper has for them. An entity is
+never torn, because its series share a joint model.
 
 Not obvious: offsets and ledger stay with the part that keeps the log position. A split does not read the log.
 """
@@ -29,6 +30,8 @@ _LINKS = {
 }
 #: What arrays of twins are called in a state (`engine.twins`).
 TWIN = re.compile(r"twin\d+\.")
+#: And what sources lend (`engine.prior`).
+PRIOR = re.compile(r"prior\d+\.")
 _TEXTS = {"text.names": "series", "text.classes": "series", "text.entities": "entity"}
 
 
@@ -68,8 +71,8 @@ def merge(keeper: State, parcel: State) -> State:
         both = set(read_json_column(keeper.arrays[texts])) & set(read_json_column(parcel.arrays[texts]))
         if both:
             raise ConfigError(f"{what} {min(both)!r} is in both states; it lives in one shard only.")
-    _check_sources(keeper.arrays, parcel.arrays)
-    own, theirs, arrays = _apart(keeper.arrays), _apart(parcel.arrays), dict[str, Array]()
+    moved = _renumbered(keeper.arrays, parcel.arrays)
+    own, theirs, arrays = _apart(keeper.arrays), _apart(moved), dict[str, Array]()
     for head in sorted({*own, *theirs}):
         parts = [one[head] for one in (own, theirs) if head in one]
         joined = _joined(*parts) if len(parts) == 2 else parts[0]
@@ -79,15 +82,57 @@ def merge(keeper: State, parcel: State) -> State:
     return State(dict(keeper.manifest), arrays)
 
 
-def _check_sources(keeper: Mapping[str, Array], parcel: Mapping[str, Array]) -> None:
-    """ConfigError if an entity of the parcel has borrowed, or may yet, from what the keeper does not know as that."""
-    lent = {name: array for name, array in parcel.items() if name.startswith("prior")}
-    has_borrowed = bool((parcel["entity.seed.source"] >= 0).any()) or any(TWIN.match(name) for name in parcel)
-    same = all(name in keeper and np.array_equal(keeper[name], array) for name, array in lent.items())
-    if has_borrowed and not same:
+def _renumbered(keeper: Mapping[str, Array], parcel: Mapping[str, Array]) -> dict[str, Array]:
+    """The parcel's arrays with its sources numbered as the keeper has them.
+
+    ConfigError if an entity of the parcel has borrowed, or may yet, from what the keeper does not know.
+    """
+    number = _numbers(_sources(parcel), _sources(keeper))
+    source = parcel["entity.seed.source"]
+    used = {*source[source >= 0].tolist(), *(_of_twin(name) for name in parcel if TWIN.match(name))}
+    if not used <= set(number):
         raise ConfigError(
             "the parcel has borrowed from sources that the keeper does not have; seed both from the same."
         )
+    moved = {
+        TWIN.sub(f"twin{number[_of_twin(name)]}.", name) if TWIN.match(name) else name: array
+        for name, array in parcel.items()
+    }
+    new = [number.get(int(k), int(k)) for k in source]
+    return moved | {"entity.seed.source": np.array(new, source.dtype).reshape(source.shape)}
+
+
+def _of_twin(name: str) -> int:
+    return int(name.partition(".")[0].removeprefix("twin"))
+
+
+def _sources(arrays: Mapping[str, Array]) -> dict[int, dict[str, Array]]:
+    """Number -> what the source lends."""
+    found: dict[int, dict[str, Array]] = {}
+    for name, array in arrays.items():
+        if PRIOR.match(name):
+            head, _, rest = name.partition(".")
+            found.setdefault(int(head.removeprefix("prior")), {})[rest] = array
+    return found
+
+
+def _numbers(theirs: Mapping[int, dict[str, Array]], own: Mapping[int, dict[str, Array]]) -> dict[int, int]:
+    """The keeper's number of each of the parcel's sources that it knows, each given once."""
+    numbers: dict[int, int] = {}
+    for k, one in sorted(theirs.items()):
+        like = (j for j, other in sorted(own.items()) if j not in numbers.values() and _same(one, other))
+        if (found := next(like, None)) is not None:
+            numbers[k] = found
+    return numbers
+
+
+def _same(one: Mapping[str, Array], other: Mapping[str, Array]) -> bool:
+    return one.keys() == other.keys() and all(
+        array.dtype == other[name].dtype
+        and array.shape == other[name].shape
+        and array.tobytes() == other[name].tobytes()
+        for name, array in one.items()
+    )
 
 
 def _joined(own: Mapping[str, Array], theirs: Mapping[str, Array]) -> dict[str, Array]:

@@ -12,6 +12,7 @@ may serve many shards, and what was lent is read from the columns of the roster,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from engine.components import block, entity, level, season, tail, trial
 from engine.components.factory import factory
 from engine.errors import SnapshotError
 from engine.series import Kind
-from engine.snapshot import read_json_column
+from engine.snapshot import pack, read_json_column
 
 if TYPE_CHECKING:
     from engine.roster import Roster
@@ -60,6 +61,11 @@ class Prior:
     def arrays(self) -> dict[str, Array]:
         """All that is lent, for the snapshot."""
         return dict(self._arrays)
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits of what is lent, and to whom; the same in every shard."""
+        return sha256(pack({"kind": "prior"}, self._arrays)).hexdigest()[:16]
 
     def summary(self) -> dict[str, Any]:
         """For people and manifests: where it comes from, how many classes it knows, what an entity borrows in ticks."""
@@ -164,6 +170,8 @@ class Prior:
             "entity_strength": (len(ENTITY_STRENGTHS),),
         }  # fmt: skip
         wrong = [name for name, shape in shapes.items() if a[name].shape != shape]
+        wrong += [name for name, dtype in (PER_CLASS | PER_PAIR).items() if a[name].dtype != dtype]
+        wrong += ["strength"] * (not (np.isfinite(a["strength"]) & (a["strength"] >= 0)).all())
         wrong += [] if not pairs or 0 <= a["pairs"].min() <= a["pairs"].max() < count else ["pairs"]
         if wrong or "origin" not in a:
             raise SnapshotError(f"the prior in this state does not fit together ({', '.join(wrong)}); use an older one")

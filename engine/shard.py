@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine import alerts, first_sight, fold, records
+from engine import alerts, first_sight, fold, records, seeding
 from engine.batch import Batch
 from engine.columns import Array
 from engine.components import entity as entity_component
@@ -137,9 +137,21 @@ class Shard:
             cursor[EVENTS] = 0
         return _verdicts(0, marks, [TickMarks(*(column[: cursor[TICKS]] for column in ticks))], told)
 
-    def apply(self, order: Mapping[str, Any], *, control_partition: int, next_offset: int) -> list[Record]:
-        """Carry out an order from the control topic, between two batches. An order that was applied is skipped."""
+    def apply(
+        self,
+        order: Mapping[str, Any],
+        *,
+        control_partition: int,
+        next_offset: int,
+        lent: Prior | str | None = None,
+    ) -> list[Record]:
+        """Carry out an order from the control topic, between two batches. An order that was applied is skipped.
+
+        lent: what an order of kind seed names, or why it could not be had (`engine.seeding`).
+        """
         self.control_offsets[control_partition] = next_offset
+        if order.get("kind") == seeding.KIND:
+            return seeding.obey(self, order, lent, seeding.Place(control_partition, next_offset - 1))
         # By a short name: ten thousand of them are in the head of each snapshot.
         name = stable_id("applied", order["id"])[:16]
         if name in self.applied:

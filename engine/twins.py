@@ -28,6 +28,7 @@ from engine.columns import Array, put, take
 from engine.components import block as blocks
 from engine.components import entity, guard, level, tail
 from engine.config import EngineConfig
+from engine.errors import SnapshotError
 from engine.fold import LEARNED, MISSING, SCORED_ONLY
 from engine.prior import Prior
 from engine.roster import Roster
@@ -70,6 +71,8 @@ class Twins:
         self.config = config
         self.rosters = [Roster(config, [prior], lends=True) for prior in priors]
         self.look_ms = -1
+        #: Numbers of sources that lend to nobody new.
+        self.withdrawn: set[int] = set()
         #: Per roster: the twin of each row of the shard, -1 where it has none.
         self._row_of = [np.empty(0, np.int32) for _ in priors]
 
@@ -84,7 +87,7 @@ class Twins:
                 e
                 for e in together
                 if roster.entity_of(own.entities[e]) >= 0
-                or (len(own.blocks_of(e)) == 0 and own.ents.seed.source[e] == guard.NEVER)
+                or (k not in self.withdrawn and len(own.blocks_of(e)) == 0 and own.ents.seed.source[e] == guard.NEVER)
             }
             rows = [row for row in new if int(own.rows.link.entity[row]) in has_twin]
             if rows:
@@ -104,6 +107,26 @@ class Twins:
             self._row_of[k] = np.full(len(own.rows.link.entity), -1, np.int32)
             for twin, name in enumerate(roster.names):
                 self._row_of[k][own.row_of(name)] = twin
+
+    def lend(self, own: Roster, k: int, prior: Prior) -> None:
+        """Let entities that begin from now on try what a source lends. k: its number, the next or one that is free."""
+        self.rosters[k : k + 1] = [Roster(self.config, [prior], lends=True)]
+        self._row_of[k : k + 1] = [np.empty(0, np.int32)]
+        own.priors = (*own.priors[:k], prior, *own.priors[k + 1 :])
+        self.withdrawn.discard(k)
+
+    def withdraw(self, own: Roster, k: int) -> int:
+        """Give up the trials of source k, and begin none; who has adopted it keeps it. How many trials ended."""
+        self.withdrawn.add(k)
+        ended = {name for name in self.rosters[k].entities if own.ents.seed.source[own.entity_of(name)] != k}
+        self._give_up(own, k, ended)
+        for name in ended.difference(*(roster.entities for roster in self.rosters)):
+            e = own.entity_of(name)
+            own.rows.guard.other[own.members_of(e)] = 0.0
+            own.ents.seed.since_ms[e] = -1 if own.ents.seed.source[e] == guard.NEVER else own.ents.seed.since_ms[e]
+        if not len(self):
+            self.look_ms = -1
+        return len(ended)
 
     def stop(self, batch: Batch, begin: int, until: int) -> int:
         """Where the stretch from `begin` on ends: at `until`, or after the first sample late enough for a look."""
@@ -243,7 +266,7 @@ class Twins:
         roster.ents.seed.source[twin] = guard.REFUSED if roster.ents.seed.source[twin] >= 0 else 0
 
     def _give_up(self, own: Roster, k: int, names: set[str]) -> None:
-        names &= set(self.rosters[k].entities)
+        names = names & set(self.rosters[k].entities)
         if names:
             prior = self.rosters[k].priors[0]
             _, kept = parcel.split(State({}, self.rosters[k].export()), names)
@@ -252,9 +275,10 @@ class Twins:
 
     def export(self) -> dict[str, Array]:
         """Arrays of the state; none where all is settled."""
+        arrays = {"withdrawn": np.array(sorted(self.withdrawn), np.int16)} if self.withdrawn else {}
         if not len(self):
-            return {}
-        arrays = {"look_ms": np.array([self.look_ms], np.int64)}
+            return arrays
+        arrays["look_ms"] = np.array([self.look_ms], np.int64)
         for k, roster in enumerate(self.rosters):
             own = {name: array for name, array in roster.export().items() if not name.startswith("prior")}
             arrays.update({f"twin{k}.{name}": array for name, array in own.items()})
@@ -269,6 +293,9 @@ class Twins:
             state = {name[len(head) :]: array for name, array in arrays.items() if name.startswith(head)}
             if state:
                 twins.rosters[k] = Roster.restore(state, config, priors=[prior], lends=True)
+        twins.withdrawn = set(arrays["withdrawn"].tolist()) if "withdrawn" in arrays else set()
+        if not twins.withdrawn <= set(range(len(own.priors))):
+            raise SnapshotError("a source that is not there was withdrawn in this state; use an older snapshot")
         twins.look_ms = int(arrays["look_ms"][0]) if "look_ms" in arrays else -1
         twins.link(own)
         return twins

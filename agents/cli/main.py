@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import NamedTuple, NoReturn
 
 from agents.cli.out import Out
-from engine.errors import ConfigError, GraftError, OutsideError
+from engine.errors import ConfigError, GraftError, OutsideError, RefusedPlan
 
 DONE, FINDINGS, USAGE, OUTSIDE, INTERRUPTED, DEFECT = 0, 1, 2, 3, 130, 70
 
@@ -35,6 +35,7 @@ COMMANDS = {
     "replay": Command("run the engine over files", "replay"),
     "snapshot": Command("cut, show, compare and check snapshots", "snapshot"),
     "plan": Command("what a snapshot would lend to another environment, before it happens", "plan"),
+    "apply": Command("carry out a plan on workers that run, or withdraw what was lent", "apply"),
     "label": Command("answer an escalation, or mark a window of a series", "label"),
     "check": Command("will this configuration work here?", "check"),
     "alert": Command("test a sink; list what it did not take, and send it again", "alert"),
@@ -68,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(arguments)
     except GraftError as error:
-        return _fail(error, OUTSIDE if isinstance(error, OutsideError) else USAGE, wants_debug)
+        return _fail(error, _status(error), wants_debug)
     except KeyboardInterrupt:
         print("\ngraft: stopped.", file=sys.stderr)
         return INTERRUPTED
@@ -127,6 +128,12 @@ def _version() -> str:
         return version("graft")
     except PackageNotFoundError:
         return "from a source tree that is not installed"
+
+
+def _status(error: GraftError) -> int:
+    if isinstance(error, RefusedPlan):
+        return FINDINGS
+    return OUTSIDE if isinstance(error, OutsideError) else USAGE
 
 
 def _fail(error: GraftError | str, status: int, wants_debug: bool) -> int:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from agents.cli.options import add_config, add_json, settings_of
 from agents.cli.out import Out
 
 _DESCRIPTION = """\
 Match a source snapshot with a target's state and print what would be lent to each metric class, how strongly, and why
-not where nothing fits. Nothing is changed. Exit status 1: nothing fits, the target would start cold.
+not where nothing fits. Nothing is changed: --out writes a file (--json prints it) that `graft apply` carries out. Exit
+status 1: nothing fits, the target would start cold.
 """
 _EPILOG = """\
-example:
+examples:
   graft replay new-site/first-hours.csv --out out --scores none --state-out new-site.state
   graft plan eu.snap --target new-site.state
+  graft plan eu.snap --target new-site.state --out eu-to-new.json
+  graft apply eu-to-new.json --snapshot eu.snap -c graft.toml
 """
 
 
@@ -28,6 +32,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     target.add_argument("--target", dest="state", type=Path, metavar="FILE", help="state of the target")
     target.add_argument("--target-dir", dest="from_dir", type=Path, metavar="DIR", help="state.dir of a worker")
     parser.add_argument("--part", metavar="NAME", help="which shard of the target, where there are several")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the plan there, as `graft apply` takes it")
     add_config(parser)
     add_json(parser)
 
@@ -38,6 +43,7 @@ def main(args: argparse.Namespace, out: Out) -> int:
     from agents.recovery import shardfile
     from engine.errors import ConfigError
     from engine.transfer import plan
+    from engine.transfer.plan import LEGEND
 
     settings = settings_of(args)
     path = args.snapshot or args.named
@@ -46,10 +52,24 @@ def main(args: argparse.Namespace, out: Out) -> int:
     source = shardfile.read(path, key=settings.state.key)
     made = plan(source, load_part(args, settings, out))
     told = made.to_dict()
+    if args.out is not None:
+        _write(args.out, told)
     out.result(told)
     rows = made.table()
     out.table(rows[1:], [str(cell) for cell in rows[0]])
     if told["refused"]:
         out.say(f"refused: {told['refused']}")
+    out.say(LEGEND)
     out.say(f"{told['seeded']} classes would be seeded, {told['cold']} stay cold")
     return 1 if told["refused"] or not told["seeded"] else 0
+
+
+def _write(path: Path, told: dict[str, Any]) -> None:
+    import json
+
+    from engine.errors import OutsideError
+
+    try:
+        path.write_text(json.dumps(told, indent=1, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutsideError(f"{path} cannot be written: {error.strerror}; name another with --out.") from None

@@ -37,6 +37,7 @@ _EPILOG = """\
 examples:
   graft replay nyc_taxi.csv --out out
   graft replay january/ --out out --state-out january.state
+  graft replay new-site.csv --out out --snapshot eu.snap --plan eu-to-new.json
   graft replay february/ --out out2 --state-in january.state
 """
 
@@ -54,6 +55,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--entity", type=words, metavar="LABEL,...", help="long files: labels that make an entity")
     parser.add_argument("--snapshot", type=Path, metavar="FILE", help="seed new series from this source snapshot")
+    parser.add_argument("--plan", type=Path, metavar="FILE", help="lend only what this plan of `graft plan --out` says")
     parser.add_argument("--state-in", type=Path, metavar="FILE", help="go on from the state of an earlier replay")
     parser.add_argument("--state-out", type=Path, metavar="FILE", help="write the state at the end as a snapshot")
     add_config(parser)
@@ -73,6 +75,7 @@ def main(args: argparse.Namespace, out: Out) -> int:
         scores=args.scores,
         entity_labels=args.entity,
         snapshot=args.snapshot,
+        plan=args.plan,
         state_in=args.state_in,
         state_out=args.state_out,
     )

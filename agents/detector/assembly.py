@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from agents.recovery.held import DecoderLike, Place, ShardLike
 from agents.recovery.logs import LogNames
 from agents.recovery.outputs import Outputs
 from agents.recovery.positions import Positions, Start
+from agents.recovery.seed_topic import Seeds
 from agents.recovery.state_topic import StateTopic
 from agents.recovery.state_upload import Uploader
 from agents.recovery.store import StateStore
@@ -156,6 +157,7 @@ def assemble(
         partitions=widths, warn=warn, clock=time.monotonic, uploads=uploads, counters=counters,
         pace=pace or Pace(snapshot_interval_s=settings.state.snapshot_interval_s),
         report=Reporter(progress.path_of(folder, me.slot)), for_good=settings.kafka.leave_on_stop,
+        seeds=Seeds(_state_reader(settings), names.state, key=key),
     )  # fmt: skip
     return loop, store
 
@@ -164,7 +166,7 @@ def _state_topic(
     settings: config.Settings, *, partitions: int, positions: Positions
 ) -> tuple[StateTopic | None, Uploader | None]:
     """Both halves, or neither: where the topic cannot be had the worker goes on without it, and says so once."""
-    from confluent_kafka import Consumer, Producer
+    from confluent_kafka import Producer
 
     if settings.state.upload_interval_s == 0:
         return None, None
@@ -180,15 +182,10 @@ def _state_topic(
         return None, None
     for remark in ensured.remarks:
         warn(remark)
-    reader = consumer_config(properties, group=f"{settings.kafka.group}-state", insecure=insecure)
-
-    def consumer() -> Any:
-        return Consumer({**reader, "enable.partition.eof": True}, logger=CLIENT_LOG)
-
     # A piece that comes twice is the same piece, and the manifest waits for all of them: idempotence would only cost
     # half a second at the first one, and a right on the cluster.
     writer = {**producer_config(properties, insecure=insecure), "enable.idempotence": "false"}
-    states = StateTopic(consumer, topic, partitions)
+    states = StateTopic(_state_reader(settings), topic, partitions)
     uploads = Uploader(
         producer=Producer(writer, logger=CLIENT_LOG), topic=topic,
         home=states.home, read=positions.saved, interval_s=settings.state.upload_interval_s,
@@ -196,6 +193,15 @@ def _state_topic(
         counters=positions.counters,
     )  # fmt: skip
     return states, uploads
+
+
+def _state_reader(settings: config.Settings) -> Callable[[], Any]:
+    """Opens consumers of the state topic, which only ever assign."""
+    from confluent_kafka import Consumer
+
+    properties, insecure = config.kafka_properties(settings), settings.kafka.insecure
+    reader = consumer_config(properties, group=f"{settings.kafka.group}-state", insecure=insecure)
+    return lambda: Consumer({**reader, "enable.partition.eof": True}, logger=CLIENT_LOG)
 
 
 def _require(known: Mapping[str, int], topics: Sequence[str]) -> None:

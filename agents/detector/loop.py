@@ -27,6 +27,7 @@ from agents.recovery.durability import Durability
 from agents.recovery.held import DeadLetterLike, Held, Place, RecordLike, VerdictsLike
 from agents.recovery.outputs import BACKED_UP_RECORDS, Outputs
 from agents.recovery.positions import unsaved
+from agents.recovery.seed_topic import Seeds, parcel_of
 from agents.recovery.state_upload import Uploader
 from engine.config import ENGINE_VERSION
 from engine.errors import BadSample, GraftError, OutsideError
@@ -81,6 +82,7 @@ class Loop:
     report: Report
     clock: Callable[[], float]
     uploads: Uploader | None = None
+    seeds: Seeds | None = None
     counters: Counter[str] = field(default_factory=Counter)
     gaps: set[Place] = field(default_factory=set)
     for_good: bool = False
@@ -102,6 +104,8 @@ class Loop:
         self.report.now(self, ended=True)
         self.assignment.close(for_good=self.for_good)
         self.controls.close()
+        if self.seeds is not None:
+            self.seeds.close()
 
     @property
     def at_end(self) -> bool:
@@ -255,13 +259,18 @@ class Loop:
     def apply(self, held: Held, order: Mapping[str, Any], message: Message) -> bool:
         """One order to one shard, as a barrier; what the shard refuses is a dead letter. False: try again."""
         partition, next_offset = int(message.partition() or 0), int(message.offset() or 0) + 1
+        lent: dict[str, Any] = {}
 
         def change() -> Sequence[RecordLike]:
-            records = held.shard.apply(order, control_partition=partition, next_offset=next_offset)
+            records = held.shard.apply(order, control_partition=partition, next_offset=next_offset, **lent)
             held.shard.control_offsets[partition] = next_offset
             return records
 
         try:
+            if self.seeds is not None and (parcel := parcel_of(order)) is not None:
+                lent["lent"] = self.seeds.get(parcel)
+                if lent["lent"] is None:
+                    return False
             applied = self.durability.barrier(held, change)
         except BadSample as error:
             self.bury(message, error.reason, error.detail, stage="control")

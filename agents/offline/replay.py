@@ -50,6 +50,7 @@ class Options:
     scores: str = "all"
     entity_labels: tuple[str, ...] | None = None
     snapshot: Path | None = None
+    plan: Path | None = None
     state_in: Path | None = None
     state_out: Path | None = None
     chunk_samples: int = CHUNK_SAMPLES
@@ -130,10 +131,13 @@ def _warm_up() -> None:
 
 def _prior(options: Options) -> Any:
     if options.snapshot is None:
+        if options.plan is not None:
+            raise ConfigError("--plan goes with the --snapshot that it was made with.")
         return None
     from engine.transfer import read_prior
 
-    return read_prior(shardfile.read(options.snapshot, key=options.settings.state.key))
+    made = shardfile.read_plan_file(options.plan) if options.plan is not None else None
+    return read_prior(shardfile.read(options.snapshot, key=options.settings.state.key), made)
 
 
 def _earlier(options: Options) -> dict[str, State]:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.batch import Batch
+from engine.prior import Prior
 from engine.snapshot import State
 
 
@@ -77,7 +78,7 @@ class ShardLike(Protocol):
     def row_of(self, text: str, /) -> int: ...
     def process(self, batch: Batch, /) -> VerdictsLike: ...
     def apply(
-        self, order: Mapping[str, Any], /, *, control_partition: int, next_offset: int
+        self, order: Mapping[str, Any], /, *, control_partition: int, next_offset: int, lent: Prior | str | None = None
     ) -> Sequence[RecordLike]: ...
     def mark_gap(self, from_offset: int, to_offset: int, /) -> Sequence[RecordLike]: ...
     def export(self) -> State: ...

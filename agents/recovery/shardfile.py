@@ -1,4 +1,4 @@
-"""State files of `graft replay`: one shard as a plain snapshot, several as a snapshot of snapshots.
+"""State files of `graft replay`: one shard as a plain snapshot, several as a snapshot of snapshots. And plans.
 
 Owns the way from a path to a State and back, with the sentence that names the path. Knows nothing of what is inside.
 
@@ -10,16 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+import orjson
 
 from agents.recovery.store import Stored, read_state, stored, write_state
 from agents.secret import Secret
 from engine.errors import ConfigError, SnapshotError
 from engine.snapshot import State, pack, read_json_column, unpack
 
+if TYPE_CHECKING:
+    from engine.transfer import Plan
+
 #: Marks a snapshot whose arrays are snapshots.
 HOLDS = "holds"
+#: A plan of a hundred thousand classes.
+MAX_PLAN_BYTES = 64 << 20
 
 
 def read(path: Path, *, key: Secret | None = None) -> State:
@@ -49,6 +56,25 @@ def joined(shards: Mapping[str, State]) -> State:
         for at, state in enumerate(shards.values())
     }
     return State({"kind": "checkpoint", HOLDS: list(shards)}, arrays)
+
+
+def read_plan_file(path: Path) -> Plan:
+    """The plan that `graft plan --out` wrote; the errors begin with the path."""
+    from engine.transfer import read_plan
+
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_PLAN_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
+    if len(data) > MAX_PLAN_BYTES:
+        raise ConfigError(f"{path} is larger than {MAX_PLAN_BYTES} bytes; a plan is not.")
+    try:
+        return read_plan(orjson.loads(data))
+    except orjson.JSONDecodeError as error:
+        raise ConfigError(f"{path} is no JSON: {error}.") from None
+    except ConfigError as error:
+        raise type(error)(f"{path}: {error}") from None
 
 
 def is_many(state: State) -> bool:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from engine.errors import ConfigError, SnapshotError
 from engine.snapshot.header import MAX_HEAD_BYTES, aligned
 
-KINDS: Final = ("checkpoint", "parcel", "source")
+KINDS: Final = ("checkpoint", "parcel", "source", "prior")
 SCHEMA: Final = "graft.snapshot/1"
 #: Plain numbers only: no object (code), no text or record (sizes that hide in the type), no half or long double.
 DTYPES: Final = {

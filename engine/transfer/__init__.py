@@ -10,6 +10,8 @@ merge        several sources become one
 words        what a source has otherwise than another, in words
 match        nearest class, distance, zone
 plan         the whole decision as data, before anything happens
+planned      a plan that was written down, read back and not believed before it is checked
+strength     pseudo-samples by zone, and how they thaw
 lend         a source and a plan become the prior that a shard seeds with (`engine.prior`)
 """
 
@@ -19,5 +21,6 @@ from engine.transfer.distil import distil
 from engine.transfer.lend import read_prior
 from engine.transfer.merge import merge
 from engine.transfer.plan import Entry, Plan, plan
+from engine.transfer.planned import read_plan
 
-__all__ = ["Entry", "Plan", "distil", "merge", "plan", "read_prior"]
+__all__ = ["Entry", "Plan", "distil", "merge", "plan", "read_plan", "read_prior"]

@@ -1,10 +1,6 @@
 """Lend: from a source snapshot, and a plan if there is one, to the prior that a shard seeds its new series with.
 
-Owns how strongly each component is lent, in pseudo-samples, by zone. Knows nothing of how a zone was found.
-
-Not obvious, all measured on real services: spread, structure and tails travel, also from a source that is not very
-alike, and make a young entity quiet; the shape of a day travels between siblings only, so it is on trial for a day
-(`components/trial`). Levels never travel.
+Owns which arrays of a source are lent to whom. How strongly is `strength.py`; how a zone was found is `match.py`.
 """
 
 from __future__ import annotations
@@ -17,37 +13,23 @@ from engine.errors import ConfigError
 from engine.prior import Prior
 from engine.snapshot import State, json_column, read_json_column
 from engine.transfer import card, form
-from engine.transfer.match import ADAPT, NAMED, REUSE
-from engine.transfer.plan import Plan, digest
-
-#: Pseudo-samples of (scale, season: visits of a slot, season's level, structure, tail). The residual sizes and the
-#: level of the season share a count in the kernel, hence 20: a size known better would stop the level from moving.
-STRENGTHS = {
-    REUSE: (5000.0, 4.0, 20.0, 5000.0, 1000.0),
-    NAMED: (5000.0, 4.0, 20.0, 5000.0, 1000.0),
-    ADAPT: (500.0, 0.33, 20.0, 100.0, 500.0),
-}
-#: Of an entity: ticks that its histograms count for, and its age, which decides when it may page (a multiple of the
-#: ticks between two readings of its quantiles).
-HISTOGRAM_TICKS, AGE_TICKS = 3000.0, 32.0
-#: Ticks that the joint model counts as learned. Scores grow to full size with them, so this is how loud a young entity
-#: may be. Its own level is not settled yet: at 2,000 it would page beyond its budget on days without any incident.
-LEARNED_TICKS = {REUSE: 5000.0, NAMED: 5000.0, ADAPT: 100.0}
+from engine.transfer.match import NAMED
+from engine.transfer.plan import Plan, check, digest
+from engine.transfer.strength import AGE_TICKS, HISTOGRAM_TICKS, LEARNED_TICKS, STRENGTHS
 
 
 def read_prior(source: State, plan: Plan | None = None) -> Prior:
     """What a source lends: as planned, and nothing beyond the plan; without one, to every class of the same name.
 
-    ConfigError if the snapshot is no source of this engine, if a golden vector in its card comes out otherwise here, or
-    if the plan was made for another one.
+    ConfigError if the snapshot is no source of this engine, or if a golden vector in its card comes out otherwise here;
+    RefusedPlan if the plan was made for another one.
     """
     form.check_kind(source)
     card.check_golden(source.manifest)
     names = read_json_column(source.arrays["classes"])
     if plan is None:
         return prior_of(source, names, names, [NAMED] * len(names))
-    if plan.source["digest"] != digest(source):
-        raise ConfigError("the plan was made for another source snapshot; plan again with this one.")
+    check(plan, source)
     entries = [entry for entry in plan.entries if entry.zone in STRENGTHS and entry.source is not None]
     return prior_of(
         source, [str(entry.source) for entry in entries], [entry.target for entry in entries],

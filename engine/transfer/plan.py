@@ -1,7 +1,8 @@
 """Plan: the whole decision of a seeding as data, before anything happens.
 
-Owns what is decided for each metric class of a target, its form as JSON and as a table, and its identity. A plan is a
-function of two snapshots and of nothing else, so it is reproducible, and it names both by their digests.
+Owns what is decided for each metric class of a target, its form as plain data and as a table, and its identity. A plan
+is a function of two snapshots and of nothing else, so it is reproducible, and it names both by their digests. It is
+read back in `planned.py`. Strengths and thaw follow from the zone and are told for people: they are this version's.
 """
 
 from __future__ import annotations
@@ -13,16 +14,23 @@ from typing import Any
 import numpy as np
 
 from engine.config import ENGINE_VERSION, EngineConfig
-from engine.errors import ConfigError
+from engine.errors import ConfigError, RefusedPlan
 from engine.roster import Roster
 from engine.series import stable_id
 from engine.snapshot import State, pack, read_json_column
 from engine.transfer import card, fingerprint, form
 from engine.transfer.fingerprint import Looks
 from engine.transfer.match import COLD, NAMED, match
+from engine.transfer.strength import LIVE, components, thaw
 
 SCHEMA = "graft.plan/1"
-_HEADER = ["class", "series", "from", "distance", "evidence", "zone", "because"]
+_HEADER = ["class", "series", "from", "distance", "evidence", "zone", "strength", "stage", "because"]
+#: How the strengths in the table are to be read, and what becomes of them.
+LEGEND = (
+    "strength: pseudo-samples of scale, season, level of the season, structure, tail. Each entity tries it for an hour "
+    "beside its cold version, adopts it if it is alike, and keeps the cold version for a day; the shape of the day is "
+    "on trial until it was seen once. Entities that have begun before it is applied stay as they are."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +48,12 @@ class Entry:
     zone: str
     by: str
     because: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, with what follows from the zone; stage and thaw are None where it stays cold."""
+        own = {name: getattr(self, name) for name in Entry.__dataclass_fields__}
+        stage = LIVE if self.zone != COLD else None
+        return own | {"components": components(self.zone), "thaw": thaw(self.zone), "stage": stage}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +82,7 @@ class Plan:
             "refused": self.refused,
             "seeded": len(warm),
             "cold": len(self.entries) - len(warm),
-            "entries": [{name: getattr(entry, name) for name in Entry.__dataclass_fields__} for entry in self.entries],
+            "entries": [entry.to_dict() for entry in self.entries],
         }
 
     def table(self) -> list[list[str]]:
@@ -79,7 +93,25 @@ class Plan:
 def _row(entry: Entry) -> list[str]:
     far = "-" if entry.distance is None else f"{entry.distance:.2f}"
     lender = entry.source or "-"
-    return [entry.target, str(entry.series), lender, far, f"{entry.evidence:.1f}", entry.zone, entry.because]
+    strength = "/".join(f"{rows:g}" for rows in components(entry.zone).values()) or "-"
+    stage = LIVE if entry.zone != COLD else "-"
+    known = f"{entry.evidence:.1f}"
+    return [entry.target, str(entry.series), lender, far, known, entry.zone, strength, stage, entry.because]
+
+
+def check(made: Plan, source: State) -> None:
+    """RefusedPlan unless the plan may be carried out with this source snapshot."""
+    if made.refused:
+        raise RefusedPlan(f"the plan is refused: {made.refused}")
+    if made.source["digest"] != digest(source):
+        raise RefusedPlan(
+            f"the plan was made for another source snapshot ({made.source['digest']}, this is {digest(source)}); plan "
+            "again with this one."
+        )
+    known = set(read_json_column(source.arrays["classes"]))
+    strange = sorted(str(one.source) for one in made.entries if one.source is not None and one.source not in known)
+    if strange:
+        raise RefusedPlan(f"the plan lends from class {strange[0]!r}, which the source does not have; plan again.")
 
 
 def plan(source: State, target: State) -> Plan:

@@ -164,7 +164,8 @@ class World:
 
 
 def fold(world: World, partition: int, *, orders: Iterable[dict[str, Any]] = ()) -> tuple[Any, list[Any]]:
-    """The log of a partition, folded at once by a fresh shard. orders: with `at`, the offset each holds from."""
+    """The log of a partition, folded at once by a fresh shard. orders: with `at`, the offset each holds from,
+    and, of a seed, what it lends."""
     place, records = Place("metrics", partition), []
     shard = world.parts.new_shard(place)
     decoder = world.parts.new_decoder(place, shard)
@@ -173,7 +174,8 @@ def fold(world: World, partition: int, *, orders: Iterable[dict[str, Any]] = ())
     for order in sorted(orders, key=lambda one: (one["at"], one["control_offset"])):
         earlier = [one for one in messages if shard.next_offset <= one.offset() < order["at"]]
         records += _fold_some(shard, decoder, earlier)
-        shard.apply(order["order"], control_partition=0, next_offset=order["control_offset"] + 1)
+        lent = {"lent": order["lent"]} if "lent" in order else {}
+        shard.apply(order["order"], control_partition=0, next_offset=order["control_offset"] + 1, **lent)
     records += _fold_some(shard, decoder, [one for one in messages if one.offset() >= shard.next_offset])
     return shard, records
 
@@ -204,6 +206,8 @@ def judge(world: World, *, orders: Iterable[dict[str, Any]] = ()) -> Findings:
         if sum(state.manifest["ledger"].values()) != state.manifest["next_offset"]:
             unbalanced.append(f"partition {partition}: {state.manifest['ledger']}")
     told = [one for topic in ("alerts", "escalations", "drift") for one in world.told(topic)]
+    # Of the experiments those that follow from the data; the others are made by orders.
+    told += [one for one in world.told("experiments") if one.get("kind") == "guard"]
     return Findings(wrong, unbalanced, *compare(expected, told))
 
 

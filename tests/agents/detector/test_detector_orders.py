@@ -77,12 +77,15 @@ class Shard:
         self.next_offset = 100
         self.control_offsets = {0: position}
         self.got: list[str] = []
+        self.lent: list[Any] = []
 
     def row_of(self, _text: str) -> int:
         return 0
 
-    def apply(self, order: Any, **_: Any) -> list[Any]:
+    def apply(self, order: Any, **more: Any) -> list[Any]:
         self.got.append(order["id"])
+        if "lent" in more:
+            self.lent.append(more["lent"])
         return []
 
 
@@ -200,6 +203,53 @@ def test_orders_hold_up_samples_for_a_bounded_time(monkeypatch: pytest.MonkeyPat
 def test_an_order_whose_echo_would_not_fit_is_refused(value: bytes) -> None:
     with pytest.raises(BadSample):
         order_of(value)
+
+
+class Seeds:
+    """Has what is lent after some turns."""
+
+    def __init__(self, turns: int) -> None:
+        self.turns = turns
+
+    def get(self, _parcel: Any) -> str | None:
+        self.turns -= 1
+        return "what is lent" if self.turns < 0 else None
+
+
+def seed_order(**changes: Any) -> bytes:
+    lends = {"digest": "0" * 16, "sha256": "1" * 64, "size": 10, "pieces": 1, "begin": 0}
+    params = {"action": "add", **lends, **changes}
+    return orjson.dumps({"schema": "graft.order/1", "id": "seed", "kind": "seed", "params": params})
+
+
+def test_a_seed_waits_for_its_pieces_and_holds_up_no_turn() -> None:
+    """The order stays at the head of the others until it can be obeyed, by each shard with the same."""
+    helds = held(ONE, 0), held(TWO, 0)
+    loop, _ = made(Consumer([Message(0, seed_order()), Message(1, order(1))]), *helds)
+    loop.seeds = Seeds(3)  # type: ignore[assignment]
+    for _ in range(3):
+        loop.obey()
+        assert [one.shard.got for one in helds] == [[], []]  # type: ignore[attr-defined]
+        assert not loop.controls.at_end
+    loop.obey()
+    for one in helds:
+        assert one.shard.got == ["seed", "o1"]  # type: ignore[attr-defined]
+        assert one.shard.lent == ["what is lent"]  # type: ignore[attr-defined]
+        assert one.shard.control_offsets == {0: 2}
+
+
+def test_a_withdrawal_waits_for_nothing_and_a_seed_that_names_nothing_is_a_dead_letter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one, buried = held(ONE, 0), []
+    log = [Message(0, seed_order(action="withdraw")), Message(1, seed_order(begin=None))]
+    loop, _ = made(Consumer(log), one)
+    loop.seeds = Seeds(10**6)  # type: ignore[assignment]
+    monkeypatch.setattr(Loop, "bury", lambda _, message, reason, *__, **___: buried.append((message.offset(), reason)))
+    loop.obey()
+    assert one.shard.got == ["seed"]  # type: ignore[attr-defined]
+    assert buried == [(1, "order")]
+    assert one.shard.control_offsets == {0: 2}
 
 
 def test_after_a_rebalance_what_lies_ahead_is_read_again() -> None:
