@@ -67,8 +67,9 @@ PARTS: dict[str, set[str]] = {
     "flows": {"settings", "sinks", "child", "recovery", "notify", "web"},
     "offline": {"settings", "codecs", "recovery"},
     "label": {"settings", "recovery"},
+    "transfer": {"settings"},
     "checks": {"settings", "sinks", "recovery"},
-    "cli": {"settings", "sinks", "codecs", "recovery", "detector", "notify", "offline", "label", "checks"},
+    "cli": {"settings", "sinks", "codecs", "recovery", "detector", "notify", "offline", "label", "transfer", "checks"},
 }
 
 NO_PICKLE = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}

@@ -35,6 +35,8 @@ COMMANDS = {
     "replay": Command("run the engine over files", "replay"),
     "snapshot": Command("cut, show, compare and check snapshots", "snapshot"),
     "plan": Command("what a snapshot would lend to another environment, before it happens", "plan"),
+    "transfer": Command("what a seed was worth, measured: the report", "transfer"),
+    "explain": Command("the transfer history of a series or an entity", "explain"),
     "label": Command("answer an escalation, or mark a window of a series", "label"),
     "check": Command("will this configuration work here?", "check"),
     "alert": Command("test a sink; list what it did not take, and send it again", "alert"),
