@@ -10,7 +10,7 @@ from agents.cli.options import add_config, add_json, settings_of
 from agents.cli.out import Out
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from agents.settings import Settings
 
@@ -110,27 +110,30 @@ def _show(told: Mapping[str, Any], out: Out) -> None:
                 low, high = shares["interval"]
                 out.say(f"  {word:<8} {100 * shares['share']:5.1f} %  (95 %: {100 * low:.0f} to {100 * high:.0f})")
         _show_measures(fleet, out)
-        rows = [
-            (one["class"], one["series"], one["helped"], one["equal"], one["hurt"], _text(one["gain"]),
-             _text(one["error_ratio"]), _text(one["parity_h"]), *(_text(one["borrowed"][part]) for part in parts))
-            for parts in (fleet["heat_map"]["components"],)
-            for one in fleet["classes"]
-        ]  # fmt: skip
+        parts = fleet["heat_map"]["components"]
+        rows = [_row(one, parts) for one in fleet["classes"]]
         if rows:
             out.say()
             head = ("class", "series", "helped", "equal", "hurt", "gain", "errors x", "parity h")
-            out.table(rows, (*head, *fleet["heat_map"]["components"]))
+            out.table(rows, (*head, *parts))
         for one in fleet["evictions"]:
             out.say(f"  {one['outcome']:<8} {one['entity']} (of {one['source']}): {one['reason']}")
 
 
+def _row(one: Mapping[str, Any], parts: Sequence[str]) -> tuple[object, ...]:
+    parity = _text(one["parity_h"], "> 24" if one["series"] else "-")
+    counts = (one[word] for word in ("series", "helped", "equal", "hurt"))
+    lent = (_text(one["borrowed"][part]) for part in parts)
+    return one["class"], *counts, _text(one["gain"]), _text(one["error_ratio"]), parity, *lent
+
+
 def _show_measures(fleet: Mapping[str, Any], out: Out) -> None:
-    from engine.transfer.report import hours_text
+    from engine.transfer.report import early_text, hours_text
 
     of, pages = fleet["believed"], fleet["pages"]
     if of["series"]:
-        parity = "not within the trial" if of["parity_h"] is None else f"after {of['parity_h']:g} h"
-        out.say(f"  worth    {hours_text(of)} of learning; half of the series had caught up {parity}")
+        parity = "had not caught up in a day" if of["parity_h"] is None else f"had caught up after {of['parity_h']:g} h"
+        out.say(f"  worth    {hours_text(of)} of learning{early_text(of)}; half of the cold versions {parity}")
         out.say(f"  errors   x {_text(of['error_ratio'])}; gain {_text(of['gain'])} nats a sample")
     out.say(
         f"  pages    that the other version would have sent: {pages['cold_would_have_sent']} cold, where the "
@@ -139,5 +142,5 @@ def _show_measures(fleet: Mapping[str, Any], out: Out) -> None:
     )
 
 
-def _text(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+def _text(value: float | None, nothing: str = "-") -> str:
+    return nothing if value is None else f"{value:.2f}"

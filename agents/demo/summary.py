@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from agents.demo.useful import NEAR
 from agents.demo.words import clock, duration
-from engine.transfer.report import hours_text, report
+from engine.transfer.report import early_text, hours_text, report
 
 if TYPE_CHECKING:
     from agents.demo.scoreboard import Score
@@ -85,7 +85,7 @@ def transfer_lines(fleet: dict[str, Any] | None) -> list[str]:
         return [f"  seed    nothing is measured yet; {out}"]
     better = f"{of['helped']} forecast better than their cold twin, {of['equal']} as well, {of['hurt']} worse"
     return [
-        f"  seed    worth {hours_text(of)} of learning; of {of['series']} series {better}",
+        f"  seed    worth {hours_text(of)} of learning{early_text(of)}; of {of['series']} series {better}",
         f"          errors x {of['error_ratio'] or 1.0:.2f}; {out}; {sent}",
     ]
 

@@ -12,7 +12,7 @@ from html import escape
 from typing import Any
 
 from agents.transfer.style import STYLE
-from engine.transfer.report import hours_text
+from engine.transfer.report import early_text, hours_text
 
 _TITLE = "What the seed was worth"
 #: Height of the chart of losses, and its margins, in units of its own.
@@ -49,7 +49,7 @@ def _tiles(fleet: Mapping[str, Any]) -> str:
     helped = of["shares"]["helped"]
     ratio = of["error_ratio"]
     tiles = (
-        ("worth", hours_text(of) if of["series"] else "-", "of learning, until the cold version forecast as well"),
+        ("worth", hours_text(of) if of["series"] else "-", f"of learning{early_text(of)}"),
         ("helped", _percent(helped["share"]) if helped else "-", _interval(helped)),
         ("forecast error", f"x {ratio:.2f}" if ratio is not None else "-", "seeded beside cold, same values"),
         ("refused", str(entities["refused"] + entities["returned"]), f"of {entities['all']:,} entities tried"),

@@ -165,6 +165,8 @@ def _series_text(one: Mapping[str, Any]) -> str:
     if one.get("gain") is not None:
         said += f" ({one['gain']:+.2f} nats a sample"
         said += f", errors x {one['error_ratio']:.2f})" if one.get("error_ratio") is not None else ")"
+    if one.get("parity_h") == 0.0:
+        return said + "; the cold one was no worse from the beginning"
     if one.get("parity_h") is not None:
         return said + f"; the cold one had caught up after {one['parity_h']:g} h"
     return said + "; the cold one has not caught up"

@@ -98,6 +98,7 @@ def measured(of: Sequence[Trial]) -> dict[str, Any]:
         "by_age": by_age,
         "worth_h": worth_h(by_age),
         "is_worth_open": bool(by_age) and by_age[-1]["gain"] > MARGIN,
+        "behind_h": behind_h(by_age),
     }
 
 
@@ -121,6 +122,16 @@ def worth_h(by_age: Sequence[Mapping[str, Any]]) -> float | None:
     from_h, to_h = ((one["from_h"] + one["to_h"]) / 2 for one in (a, b))
     share = float((a["gain"] - MARGIN) / (a["gain"] - b["gain"]))
     return round(float(from_h + (to_h - from_h) * share), 2)
+
+
+def behind_h(by_age: Sequence[Mapping[str, Any]]) -> float:
+    """Hours at the beginning in which the seeded version forecast worse than the cold one; 0 if it never did."""
+    hours = 0.0
+    for one in by_age:
+        if one["gain"] >= -MARGIN:
+            break
+        hours = float(one["to_h"])
+    return hours
 
 
 def wilson(share: float, observations: int) -> list[float] | None:
@@ -148,7 +159,7 @@ def sign_test(better: int, worse: int) -> float | None:
         return None
     # Logarithms: a fleet of ten thousand has no 2 ** n.
     logs = [math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) for k in range(min(better, worse) + 1)]
-    return round(min(1.0, 2 * sum(math.exp(one - n * math.log(2)) for one in logs)), 4)
+    return float(f"{min(1.0, 2 * sum(math.exp(one - n * math.log(2)) for one in logs)):.3g}")
 
 
 def _by_age(worths: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -273,6 +284,7 @@ def headline(fleet: Mapping[str, Any]) -> str:
             f"Of {of['series']:,} series of {of['entities_measured']:,} seeded {_plural(of['entities_measured'])}, "
             f"{100 * of['helped'] / of['series']:.0f} % forecast better than a cold start did beside them, "
             f"{100 * of['hurt'] / of['series']:.0f} % worse; the seed was worth {hours_text(of)} of learning"
+            + early_text(of)
         )
     else:
         said += "Nothing that was lent is believed, or not for long enough to be measured"
@@ -298,6 +310,11 @@ def hours_text(of: Mapping[str, Any]) -> str:
     if of["is_worth_open"]:
         return f"more than {hours:g} h"
     return "no time" if hours == 0 else f"about {hours:.0f} h" if hours >= 2 else f"about {60 * hours:.0f} min"
+
+
+def early_text(of: Mapping[str, Any]) -> str:
+    """What follows worth_h where the beginning was not the seed's; empty if it was."""
+    return f", after {of['behind_h']:g} h in which it forecast worse" if of["behind_h"] and of["worth_h"] else ""
 
 
 def _plural(count: int) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.account import LEAST, MARGIN, account, median_h, parity_h
@@ -247,3 +247,24 @@ def test_one_outage_decides_nothing() -> None:
     assert sums.cold[0, 1] - sums.seeded[0, 1] == pytest.approx(MOST)
     worth.enter(row, row + 2, is_seeded, kind, kind + 2, far, ones, 0 * ones, ones, sums)
     assert sums.samples[0, 2] == 0
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=20, deadline=None)
+def test_the_compiled_sums_are_the_plain_ones(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n = 200
+    off, band = rng.normal(size=(2, n)).astype(np.float32) * 10, rng.exponential(size=(2, n)).astype(np.float32)
+    off[rng.random((2, n)) < 0.1] = np.nan
+    band[rng.random((2, n)) < 0.1] = 0.0
+    row, bucket = rng.integers(0, 3, n).astype(np.int32), rng.integers(0, worth.BUCKETS, n)
+    is_seeded, kind = rng.random(n) < 0.5, rng.integers(0, 3, (2, n)).astype(np.uint8)
+    given_ = (row, bucket, is_seeded, kind[0], kind[1], off[0], band[0], off[1], band[1])
+    whole, plain, cut = (allocate_one(worth.Forecasts, worth.FORECASTS, 3) for _ in range(3))
+    worth.enter(*given_, whole)
+    worth.enter.py_func(*given_, plain)
+    for part in (slice(0, 77), slice(77, n)):
+        worth.enter(*(column[part] for column in given_), cut)
+    for a, b, c in zip(whole, plain, cut, strict=True):
+        assert a.tobytes() == c.tobytes()
+        np.testing.assert_allclose(a, b, rtol=1e-12)
