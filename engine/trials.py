@@ -66,7 +66,6 @@ class Trials:
 
     def export(self, roster: Roster) -> dict[str, Array]:
         """Arrays of the state, as a roster names its own."""
-        self.grow(roster)
         series = take(self.forecasts, worth.FORECASTS, np.arange(len(roster.names)))
         entities = take(self.pages, worth.PAGES, np.arange(len(roster.entities)))
         return {f"series.worth.{name}": array for name, array in series.items()} | {

@@ -80,7 +80,7 @@ class Twins:
         self.look_ms = -1
         #: Per roster: the twin of each row of the shard, -1 where it has none.
         self._row_of = [np.empty(0, np.int32) for _ in priors]
-        self._trials = [Trials() for _ in priors]
+        self._trials: dict[int, Trials] = {}
 
     def __len__(self) -> int:
         return sum(len(roster.entities) for roster in self.rosters)
@@ -140,8 +140,7 @@ class Twins:
             twins = self._row_of[k][batch.row[begin:end]]
             at = np.flatnonzero(accepted & (twins >= 0))
             told, closed = self._fold(k, batch, begin + at, twins[at], kernel, events, context)
-            trial, mine = self._trials[k], Marks(*(column[begin + at] for column in marks))
-            trial.grow(self.rosters[k])
+            trial, mine = self._trial(k), Marks(*(column[begin + at] for column in marks))
             trial.enter(own, k, self.look_ms - LOOK_MS, batch.row[begin + at], twins[at], mine, told)
             trial.page(own, self.rosters[k], k, ticks, closed)
             off[at], band[at], kind[at] = told.off, told.band, told.kind
@@ -224,8 +223,7 @@ class Twins:
         theirs = self._row_of[finding.source][mine]
         seeded = own if own.ents.seed.source[finding.e] == finding.source else roster
         borrowed = [seeded.borrowed(int(row)) for row in (mine if seeded is own else theirs)]
-        trial = self._trials[finding.source]
-        trial.grow(roster)
+        trial = self._trial(finding.source)
         classes = [own.classes[row] for row in mine]
         return account(
             trial.forecasts, theirs, classes, borrowed, trial.pages, roster.entity_of(name), age_ms=age_ms
@@ -302,8 +300,14 @@ class Twins:
             self._trials[k] = Trials.restore(kept.arrays, self.rosters[k])
             self.link(own)
 
+    def _trial(self, k: int) -> Trials:
+        """The account of the twins of source k, with room for all of them."""
+        trial = self._trials.setdefault(k, Trials())
+        trial.grow(self.rosters[k])
+        return trial
+
     def _export(self, k: int) -> dict[str, Array]:
-        return self.rosters[k].export() | self._trials[k].export(self.rosters[k])
+        return self.rosters[k].export() | self._trial(k).export(self.rosters[k])
 
     def export(self) -> dict[str, Array]:
         """Arrays of the state; none where all is settled."""
@@ -331,7 +335,7 @@ class Twins:
 
     def nbytes(self) -> int:
         """Bytes of the columns in use."""
-        return sum(roster.nbytes() for roster in self.rosters) + sum(trial.nbytes() for trial in self._trials)
+        return sum(roster.nbytes() for roster in self.rosters) + sum(trial.nbytes() for trial in self._trials.values())
 
 
 #: What a version has learned; where it is, when it was heard of and what was told of it is the shard's.

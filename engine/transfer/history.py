@@ -29,10 +29,11 @@ def history(records: Iterable[Mapping[str, Any]], name: str) -> dict[str, Any]:
     """The events of a name, oldest first. ConfigError for a name that no record knows, with those that are near."""
     known = _unique(records)
     entities, series = _meaning(known, name)
+    shards = {_shard(one) for one in known if _target(one, "entity") in entities}
     events = [
         event
         for record in known
-        if _is_about(record, name, entities, series)
+        if _is_about(record, name, entities, series, shards)
         for event in [_event(record, _class_of(name) if name not in entities else None)]
         if event is not None
     ]
@@ -53,7 +54,9 @@ def _unique(records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         name = str(one.get("id"))
         if is_ours and (name not in found or one["schema"] == "graft.experiment/1"):
             found[name] = one
-    return sorted(found.values(), key=lambda one: int(one["at_ms"]))
+    answered = {str((one.get("order") or {}).get("id")) for one in found.values()}
+    told = (one for name, one in found.items() if name not in answered or one["schema"] == "graft.experiment/1")
+    return sorted(told, key=lambda one: int(one["at_ms"]))
 
 
 def _meaning(records: list[Mapping[str, Any]], name: str) -> tuple[set[str], set[str]]:
@@ -105,14 +108,25 @@ def _belongs(series: str, entity: str) -> bool:
     return all(equals and f',{key}="{value}",' in f",{labels.removesuffix('}')}," for key, equals, value in wanted)
 
 
-def _is_about(record: Mapping[str, Any], name: str, entities: set[str], series: set[str]) -> bool:
+def _shard(record: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Topic and partition of the shard that a record is of, or is for; None where it does not say."""
+    place: Mapping[str, Any] = record.get("target") or next(iter(record.get("follows") or ()), {})
+    return place.get("topic"), place.get("partition")
+
+
+def _is_about(
+    record: Mapping[str, Any], name: str, entities: set[str], series: set[str], shards: set[tuple[Any, Any]]
+) -> bool:
     entity, about = _target(record, "entity"), _target(record, "series")
     if about is not None:
         return about in series or (name in entities and entity in entities)
     if entity is not None:
         return entity in entities
-    # An order for a whole shard, as of a seed.
-    return _order(record) is not None
+    # An order for a whole shard, or for all of them, as of a seed.
+    topic, partition = _shard(record)
+    return _order(record) is not None and any(
+        topic in (None, known[0]) and partition in (None, known[1]) for known in shards
+    )
 
 
 def _order(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -134,11 +148,21 @@ def _event(record: Mapping[str, Any], metric: str | None) -> dict[str, Any] | No
         return None
     is_done = record.get("schema") == "graft.experiment/1"
     text = str(order.get("because") or f"an order of kind {order.get('kind')}")
-    if is_done:
+    if is_done and record.get("finding"):
+        text = f"{text}: {record['finding']}; {_source_of(record, order)}{record.get('because') or ''}"
+    elif is_done:
         text += _moved(record.get("before") or {}, record.get("after") or {})
     else:
         text += " (ordered; no record says that it was carried out)"
     return {**head, "what": str(order.get("kind")), "text": text, "record": record.get("id")}
+
+
+def _source_of(record: Mapping[str, Any], order: Mapping[str, Any]) -> str:
+    """The environment whose seed an order names, if the shard knows it."""
+    digest = (order.get("params") or {}).get("digest")
+    known = [*((record.get(when) or {}).get("sources") or () for when in ("after", "before"))]
+    names = [str(one.get("environment")) for sources in known for one in sources if one.get("digest") == digest]
+    return f"{(order.get('params') or {}).get('action')} {names[0]} ({digest}): " if digest and names else ""
 
 
 def _decision(record: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ RECORDS = [
     record("host=web-1", "passed", 24, worth()),
     record("host=web-1", "adopted", 1, worth(0, 0, 0)),
     record("host=web-10", "refused", 1, worth(0, 1, 3, metric="mem"), unlike=3.0),
-    {"schema": "graft.order/1", "id": "seed", "at_ms": 0, "kind": "seed", "target": {"topic": "m", "partition": 0},
+    {"schema": "graft.order/1", "id": "seed", "at_ms": 0, "kind": "seed", "target": {"topic": None, "partition": None},
      "because": "seed eu from us"},
     {"schema": "graft.order/1", "id": "lost", "at_ms": 5, "kind": "label", "because": "anna answered false_alarm",
      "target": {"series": DISK, "entity": "host=web-1"}},
@@ -44,6 +44,29 @@ def test_an_entity_has_all_that_is_about_it_or_its_series() -> None:
         "2."
     )
     assert tuned["text"] == "the level has moved [level 1 -> 5]"
+
+
+def test_a_seed_order_is_told_by_its_answer_and_to_its_own_shard() -> None:
+    def of(place: str) -> dict[str, object]:
+        return {"topic": place, "partition": 0}
+
+    order = {
+        "schema": "graft.order/1", "id": "apply", "at_ms": 7, "kind": "seed", "target": of("m"),
+        "params": {"action": "add", "digest": "abc"}, "because": "graft apply",
+    }  # fmt: skip
+    answer = {
+        "schema": "graft.experiment/1", "id": "other", "at_ms": 8, "kind": "seed", "entity": None, "series": None,
+        "finding": "applied", "because": "source 0 lends from here on.", "order": order, "follows": [of("m")],
+        "before": {"sources": []}, "after": {"sources": [{"digest": "abc", "environment": "us"}]},
+    }  # fmt: skip
+    here, there = (
+        [{**record("host=a", "adopted", 1), "follows": [of(place)]}, order, answer] for place in ("m", "elsewhere")
+    )
+    seed, _ = history(here, "host=a")["events"]
+    assert (seed["what"], seed["text"]) == (
+        "seed", "graft apply: applied; add us (abc): source 0 lends from here on.",
+    )  # fmt: skip
+    assert [event["what"] for event in history(there, "host=a")["events"]] == ["adopted"]
 
 
 def test_a_series_has_its_own_orders_and_its_entity_s_decisions() -> None:
