@@ -128,7 +128,7 @@ def _row(one: Mapping[str, Any], parts: Sequence[str]) -> tuple[object, ...]:
 
 
 def _show_measures(fleet: Mapping[str, Any], out: Out) -> None:
-    from engine.transfer.report import early_text, hours_text
+    from engine.transfer.report import early_text, hours_text, refused_text
 
     of, pages = fleet["believed"], fleet["pages"]
     if of["series"]:
@@ -140,6 +140,8 @@ def _show_measures(fleet: Mapping[str, Any], out: Out) -> None:
         f"seeded one is believed; {pages['seeded_would_have_sent']} seeded, where it is not "
         "(upper bound of false pages avoided)"
     )
+    if text := refused_text(fleet):
+        out.say(f"  refused  {text}")
 
 
 def _text(value: float | None, nothing: str = "-") -> str:

@@ -12,7 +12,7 @@ from html import escape
 from typing import Any
 
 from agents.transfer.style import STYLE
-from engine.transfer.report import early_text, hours_text
+from engine.transfer.report import early_text, hours_text, refused_text
 
 _TITLE = "What the seed was worth"
 #: Height of the chart of losses, and its margins, in units of its own.
@@ -186,11 +186,13 @@ def _evictions(fleet: Mapping[str, Any]) -> str:
     head = ("entity", "source", "what", "when (UTC)", "why", "gain", "pages not sent")
     left_out = fleet["evictions_left_out"]
     more = f" {left_out:,} more are left out." if left_out else ""
+    text = refused_text(fleet)
+    said = f"<p>{escape(text)}</p>" if text else ""
     return (
-        f"<h3>Refused and taken back</h3>{_table(head, rows)}<p class='note'>Each goes on with its cold version. Gain: "
-        "what the seed would have gained its forecasts all the same, in nats a sample, while that was measured; what "
-        "is refused is refused for its alarms. Pages not sent: those that the seeded version alone would have sent."
-        f"{more}</p>"
+        f"<h3>Refused and taken back</h3>{said}{_table(head, rows)}<p class='note'>Each goes on with its cold version. "
+        "Gain: what the seed would have gained its forecasts all the same, in nats a sample, while that was measured; "
+        "what is refused is refused for its alarms. Pages not sent: those that the seeded version would have "
+        f"sent alone.{more}</p>"
     )
 
 

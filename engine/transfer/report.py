@@ -312,6 +312,18 @@ def hours_text(of: Mapping[str, Any]) -> str:
     return "no time" if hours == 0 else f"about {hours:.0f} h" if hours >= 2 else f"about {60 * hours:.0f} min"
 
 
+def refused_text(fleet: Mapping[str, Any]) -> str:
+    """Was it right not to believe? As far as forecasts tell; empty if nothing of it was measured."""
+    of = fleet["not_believed"]
+    if not of["series"]:
+        return ""
+    return (
+        f"Where the seed is not believed it would have forecast {of['helped']:,} of {of['series']:,} series better and "
+        f"{of['hurt']:,} worse ({of['gain']:+.2f} nats a sample). That alone is no reason to believe it: a far source "
+        "also forecasts better than a young cold model, and it is refused for its alarms."
+    )
+
+
 def early_text(of: Mapping[str, Any]) -> str:
     """What follows worth_h where the beginning was not the seed's; empty if it was."""
     return f", after {of['behind_h']:g} h in which it forecast worse" if of["behind_h"] and of["worth_h"] else ""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.transfer.report import SCHEMA, measured, report, sign_test, wilson, worth_h
+from engine.transfer.report import SCHEMA, measured, refused_text, report, sign_test, wilson, worth_h
 from engine.transfer.trial import trials
 from tests.engine.transfer.accounts import record, worth
 
@@ -43,6 +43,10 @@ def test_a_known_fleet() -> None:
     assert believed["parity_h"] == 6.0
     assert (believed["entities_better"], believed["entities_worse"]) == (1, 1)
     assert fleet["not_believed"]["helped"] == 4
+    assert refused_text(fleet).startswith(
+        "Where the seed is not believed it would have forecast 4 of 4 series better and 0 worse (+0.22 nats a sample)."
+    )
+    assert refused_text(fleet_of(*PASSED)) == ""
     assert fleet["pages"]["cold_would_have_sent"] == 4
     assert fleet["pages"]["seeded_would_have_sent"] == 7
     evictions = {one["entity"]: one for one in fleet["evictions"]}
