@@ -13,10 +13,11 @@ from engine.account import LEAST, MARGIN, account, median_h, parity_h
 from engine.columns import allocate_one
 from engine.components import worth
 from engine.components.guard import BAND, MOST, log_density
+from engine.errors import SnapshotError
 from engine.parcel import merge, split
 from engine.prior import Prior
 from engine.shard import Shard, Verdicts
-from engine.snapshot import pack, unpack
+from engine.snapshot import State, pack, unpack
 from engine.transfer import read_prior
 from tests.engine.transfer.test_twins import HERE, HOSTILE, _bytes, _cut, run, waiting
 from tests.engine.transfer.towns import CONFIG, DAY, START_MS, STEP_MS, UNGUARDED, Town, log, shard, source, values
@@ -90,6 +91,7 @@ def test_a_cold_start_pays_nothing_for_it() -> None:
 def test_cuts_crashes_and_moves_change_no_account(alike: Prior, hostile: Prior, pieces: int) -> None:
     whole = waiting([hostile, alike])
     numbers = values(HERE, DAY + 12)
+    numbers[60:64, 0] += 400.0
     noon, rest = log(numbers[: DAY // 2]), log(numbers[DAY // 2 :], DAY // 2)
     whole.process(noon)
     parts = waiting([hostile, alike])
@@ -99,6 +101,7 @@ def test_cuts_crashes_and_moves_change_no_account(alike: Prior, hostile: Prior, 
         parts = Shard.restore(unpack(pack(state.manifest, state.arrays)), CONFIG)
     assert standing(parts) == standing(whole)
     assert len(standing(whole)) == HERE.hosts
+    assert standing(whole)[0]["worth"]["pages"]["seeded"] > 0
     assert _bytes(parts.export()) == _bytes(whole.export())
     moved, kept = split(whole.export(), {"host=secret-1"})
     together = Shard.restore(merge(kept, moved), CONFIG)
@@ -106,7 +109,23 @@ def test_cuts_crashes_and_moves_change_no_account(alike: Prior, hostile: Prior, 
     theirs = np.array([together.row_of(name) for name in whole.roster.names], np.int32)
     a, b = whole.process(rest), together.process(rest._replace(row=theirs[rest.row]))
     assert told(a) == told(b)
-    assert {"passed"} == {name for one in told(a).values() for name in one}
+    assert told(a).keys() == {one["entity"] for one in standing(parts)}
+
+
+def test_a_state_without_an_account_starts_one_and_a_damaged_one_is_refused(alike: Prior) -> None:
+    young = waiting(alike)
+    young.process(log(values(HERE, 60)))
+    state = young.export()
+    old = {name: array for name, array in state.arrays.items() if ".worth." not in name and ".pages." not in name}
+    assert len(old) == len(state.arrays) - len(worth.FORECASTS) - len(worth.PAGES)
+    again = Shard.restore(State(state.manifest, old), CONFIG)
+    assert [one["worth"]["series"] for one in standing(again)] == [0] * HERE.hosts
+    again.process(log(values(HERE, 90)[60:], 60))
+    assert [one["worth"]["series"] for one in standing(again)] == [len(HERE.names)] * HERE.hosts
+    for damaged in (old | {"twin0.series.worth.samples": state.arrays["twin0.series.worth.samples"][1:]},
+                    state.arrays | {"twin0.entity.pages.number": np.zeros((HERE.hosts, 3), np.int32)}):  # fmt: skip
+        with pytest.raises(SnapshotError, match="account of a trial"):
+            Shard.restore(State(state.manifest, damaged), CONFIG)
 
 
 def standing(of: Shard) -> list[dict[str, Any]]:
