@@ -18,6 +18,7 @@ from engine.alerts import FIRING_TICKS, PENDING_TICKS
 from engine.components import entity as channels
 from engine.events import Events
 from engine.series import stable_id
+from engine.twins import loud_limit
 
 if TYPE_CHECKING:
     from engine.shard import Shard
@@ -64,7 +65,11 @@ def gap(shard: Shard, from_offset: int, to_offset: int) -> Record:
 
 
 def of_finding(shard: Shard, finding: Finding, offset: int) -> Record:
-    """What has become of what was lent to an entity: adopted, refused, returned or passed."""
+    """What has become of what was lent to an entity: adopted, refused, returned or passed (kind `guard`).
+
+    Of kind `worth` where nothing was decided: the trial of what is not believed is over, or it was asked for in
+    between. All carry what was measured.
+    """
     entity, environment = shard.roster.entities[finding.e], shard.config.environment
     source = shard.roster.priors[finding.source].summary().get("environment")
     sentence = {
@@ -72,8 +77,15 @@ def of_finding(shard: Shard, finding: Finding, offset: int) -> Record:
         "refused": f"{entity} is unlike {source}; it stays as it began, cold.",
         "returned": f"{entity} is no longer like {source}; it goes on with its cold version.",
         "passed": f"{entity} has been like {source} for a day; its cold version is given up.",
+        "standing": f"{entity} is on trial with what {source} lends.",
+        "settled": f"{entity} has gone without what {source} lends; the version with it is given up.",
     }[finding.what]
-    name = stable_id("guard", environment, entity, finding.what, shard.clock_ms)
+    is_decided = finding.what not in ("settled", "standing")
+    # One id for each source: of what was not decided there may be several at once.
+    about = (entity, finding.what) if is_decided else (entity, finding.what, finding.source)
+    name = stable_id("guard", environment, *about, shard.clock_ms)
+    evidence = {"unlike": round(finding.unlike, 4), "loud": round(finding.loud, 4)}
+    limits = {"unlike": 1.0, "loud": round(loud_limit(max(finding.age_ms, 1)), 4)}
     value = {
         "schema": "graft.experiment/1",
         "id": name,
@@ -81,10 +93,12 @@ def of_finding(shard: Shard, finding: Finding, offset: int) -> Record:
         "environment": environment,
         "entity": entity,
         "series": None,
-        "kind": "guard",
+        "kind": "guard" if is_decided else "worth",
         "finding": finding.what,
         "source": {"number": finding.source, "environment": source},
-        "evidence": {"unlike": round(finding.unlike, 4), "loud": round(finding.loud, 4)},
+        "evidence": evidence if is_decided else {},
+        "limits": limits if is_decided else {},
+        "worth": finding.worth,
         "because": sentence,
         "follows": [{"topic": shard.topic, "partition": shard.partition, "offset": offset}],
     }

@@ -162,6 +162,11 @@ class Shard:
             self.applied.pop(next(iter(self.applied)))
         return told
 
+    def standing(self) -> list[Record]:
+        """What the trials that go on have come to so far, as records; changes nothing."""
+        found = self.twins.standing(self.roster, self.clock_ms)
+        return [records.of_finding(self, one, self.next_offset - 1) for one in found]
+
     def mark_gap(self, from_offset: int, to_offset: int) -> list[Record]:
         """Records [from, to) were lost before they could be read: count them, tell it, go on at `to_offset`."""
         self.ledger.add("gap", to_offset - from_offset)
@@ -265,7 +270,9 @@ class Shard:
             first, end = begin, self.twins.stop(batch, begin, until)
             begin, drifted = self._fold_stretch(batch, begin, end, marks, parts, told, stop_at_drift)
             if len(self.twins):
-                self.twins.fold(self.roster, batch, first, begin, marks, fold.fold, self._events, self._context)
+                self.twins.fold(
+                    self.roster, batch, first, begin, marks, parts[-1], fold.fold, self._events, self._context
+                )  # fmt: skip
                 offset = int(batch.offset[begin - 1])
                 findings = self.twins.look(self.roster, self.clock_ms)
                 told.extend(records.of_finding(self, one, offset) for one in findings)

@@ -23,6 +23,7 @@ import numpy as np
 
 from engine import parcel
 from engine import state as layout
+from engine.account import account
 from engine.batch import Batch
 from engine.columns import Array, put, take
 from engine.components import block as blocks
@@ -33,7 +34,8 @@ from engine.fold import LEARNED, MISSING, SCORED_ONLY
 from engine.prior import Prior
 from engine.roster import Roster
 from engine.snapshot import State
-from engine.state import Context, Marks, fresh_marks, fresh_ticks
+from engine.state import Context, Marks, TickMarks, fresh_marks, fresh_ticks
+from engine.trials import Trials
 
 if TYPE_CHECKING:
     from engine.events import Events
@@ -55,13 +57,19 @@ CHOOSING = 4
 
 
 class Finding(NamedTuple):
-    """What a look has led to. what: adopted | refused | returned | passed; e: the entity; the rest are its reasons."""
+    """What a look has led to. what: adopted | refused | returned | passed; e: the entity; the rest are its reasons.
+
+    Or settled: the day is over for a twin that is not believed; or standing: asked in between. Both decide nothing.
+    worth: what the trial has come to, see `engine.account`.
+    """
 
     what: str
     e: int
     source: int
     unlike: float
     loud: float
+    age_ms: int = 0
+    worth: dict[str, Any] | None = None
 
 
 class Twins:
@@ -75,6 +83,7 @@ class Twins:
         self.withdrawn: set[int] = set()
         #: Per roster: the twin of each row of the shard, -1 where it has none.
         self._row_of = [np.empty(0, np.int32) for _ in priors]
+        self._trials: dict[int, Trials] = {}
 
     def __len__(self) -> int:
         return sum(len(roster.entities) for roster in self.rosters)
@@ -136,10 +145,13 @@ class Twins:
         return begin + int(due[0]) + 1 if len(due) else until
 
     def fold(
-        self, own: Roster, batch: Batch, begin: int, end: int, marks: Marks, kernel: Any, events: Events,
-        context: Context,
+        self, own: Roster, batch: Batch, begin: int, end: int, marks: Marks, ticks: TickMarks, kernel: Any,
+        events: Events, context: Context,
     ) -> None:  # fmt: skip
-        """Fold what the shard has accepted of a stretch of the log, and mix the forecasts into `marks`, in place."""
+        """Fold what the shard has accepted of a stretch of the log, and mix the forecasts into `marks`, in place.
+
+        ticks: those that the shard has closed in the stretch.
+        """
         accepted = np.isin(marks.outcome[begin:end], (LEARNED, SCORED_ONLY, MISSING))
         n = len(own.rows.link.entity)
         off, band = (np.full(end - begin, np.nan, np.float32) for _ in range(2))
@@ -150,7 +162,10 @@ class Twins:
             self._grow(k, n)
             twins = self._row_of[k][batch.row[begin:end]]
             at = np.flatnonzero(accepted & (twins >= 0))
-            told = self._fold(k, batch, begin + at, twins[at], kernel, events, context)
+            told, closed = self._fold(k, batch, begin + at, twins[at], kernel, events, context)
+            trial, mine = self._trial(k), Marks(*(column[begin + at] for column in marks))
+            trial.enter(own, k, self.look_ms - LOOK_MS, batch.row[begin + at], twins[at], mine, told)
+            trial.page(own, self.rosters[k], k, ticks, closed)
             off[at], band[at], kind[at] = told.off, told.band, told.kind
         expected, own_off, own_band = (column[begin:end] for column in (marks.expected, marks.off, marks.band))
         guard.mix_forecasts(
@@ -160,7 +175,7 @@ class Twins:
 
     def _fold(
         self, k: int, batch: Batch, at: Array, row: Array, kernel: Any, events: Events, context: Context
-    ) -> Marks:
+    ) -> tuple[Marks, TickMarks]:
         roster, ts_ms, value = self.rosters[k], batch.ts_ms[at], batch.value[at]
         marks, ticks, cursor = fresh_marks(len(at)), fresh_ticks(2 * len(at) + 4), np.zeros(layout.CURSORS, np.int64)
         context = context._replace(cursor=cursor, series_count=len(roster.names), is_large=False, is_twin=True)
@@ -170,7 +185,8 @@ class Twins:
             # Nobody is told what a twin finds.
             cursor[layout.EVENTS] = 0
             done = int(kernel(row, ts_ms, value, done, *columns, marks, ticks, events, context))
-        return marks
+        closed = TickMarks(*(column[: cursor[layout.TICKS]] for column in ticks))
+        return marks, closed._replace(at=at[closed.at])
 
     def look(self, own: Roster, now_ms: int) -> list[Finding]:
         """Decide what is to be believed; now_ms: the shard's clock. Nothing before it has come to `look_ms`."""
@@ -187,8 +203,8 @@ class Twins:
                 continue
             age_ms = now_ms - int(seed.since_ms[e])
             found = self._judge(own, e, name, age_ms) if age_ms >= HOUR_MS else []
-            findings += found
             is_over = age_ms >= SETTLED_MS and not any(one.what == "adopted" for one in found)
+            findings += self._measured(own, name, found, is_over, age_ms)
             is_cold = seed.source[e] == guard.NEVER and not any(self._has_borrowed(one, name) for one in self.rosters)
             if is_cold or is_over:
                 own.rows.guard.other[own.members_of(e)] = 0.0
@@ -203,8 +219,41 @@ class Twins:
             self.look_ms = -1
         return findings
 
+    def _measured(self, own: Roster, name: str, found: list[Finding], is_over: bool, age_ms: int) -> list[Finding]:
+        """The findings with what the trial has come to; where it ends without one, that alone."""
+        if is_over and not found:
+            e = own.entity_of(name)
+            of = [k for k, roster in enumerate(self.rosters) if self._has_borrowed(roster, name)]
+            found = [Finding("settled", e, k, np.nan, np.nan) for k in of]
+        worths = [self._worth(own, one, name, age_ms) for one in found]
+        return [one._replace(age_ms=age_ms, worth=worth) for one, worth in zip(found, worths, strict=True)]
+
+    def standing(self, own: Roster, now_ms: int) -> list[Finding]:
+        """What each trial that goes on has come to so far. Decides and changes nothing."""
+        found = []
+        for k, roster in enumerate(self.rosters):
+            for name in roster.entities:
+                e = own.entity_of(name)
+                age_ms, is_believed = now_ms - int(own.ents.seed.since_ms[e]), own.ents.seed.source[e] == k
+                if own.ents.seed.since_ms[e] >= 0 and (is_believed or self._has_borrowed(roster, name)):
+                    one = Finding("standing", e, k, np.nan, np.nan, age_ms)
+                    found.append(one._replace(worth=self._worth(own, one, name, age_ms)))
+        return found
+
+    def _worth(self, own: Roster, finding: Finding, name: str, age_ms: int) -> dict[str, Any]:
+        roster, mine = self.rosters[finding.source], own.members_of(finding.e)
+        mine = mine[self._row_of[finding.source][mine] >= 0]
+        theirs = self._row_of[finding.source][mine]
+        seeded = own if own.ents.seed.source[finding.e] == finding.source else roster
+        borrowed = [seeded.borrowed(int(row)) for row in (mine if seeded is own else theirs)]
+        trial = self._trial(finding.source)
+        classes = [own.classes[row] for row in mine]
+        return account(
+            trial.forecasts, theirs, classes, borrowed, trial.pages, roster.entity_of(name), age_ms=age_ms
+        )  # fmt: skip
+
     def _judge(self, own: Roster, e: int, name: str, age_ms: int) -> list[Finding]:
-        source, limit = int(own.ents.seed.source[e]), LOUD + FIRST_HOUR * HOUR_MS / age_ms
+        source, limit = int(own.ents.seed.source[e]), loud_limit(age_ms)
         if source >= 0:
             unlike, loud = self._unlike(own, e, source), _loud(own, e, own.priors[source])
             if unlike > 1.0 or loud > limit:
@@ -269,9 +318,19 @@ class Twins:
         names = names & set(self.rosters[k].entities)
         if names:
             prior = self.rosters[k].priors[0]
-            _, kept = parcel.split(State({}, self.rosters[k].export()), names)
+            _, kept = parcel.split(State({}, self._export(k)), names)
             self.rosters[k] = Roster.restore(kept.arrays, self.config, priors=[prior], lends=True)
+            self._trials[k] = Trials.restore(kept.arrays, self.rosters[k])
             self.link(own)
+
+    def _trial(self, k: int) -> Trials:
+        """The account of the twins of source k, with room for all of them."""
+        trial = self._trials.setdefault(k, Trials())
+        trial.grow(self.rosters[k])
+        return trial
+
+    def _export(self, k: int) -> dict[str, Array]:
+        return self.rosters[k].export() | self._trial(k).export(self.rosters[k])
 
     def export(self) -> dict[str, Array]:
         """Arrays of the state; none where all is settled."""
@@ -279,8 +338,8 @@ class Twins:
         if not len(self):
             return arrays
         arrays["look_ms"] = np.array([self.look_ms], np.int64)
-        for k, roster in enumerate(self.rosters):
-            own = {name: array for name, array in roster.export().items() if not name.startswith("prior")}
+        for k in range(len(self.rosters)):
+            own = {name: array for name, array in self._export(k).items() if not name.startswith("prior")}
             arrays.update({f"twin{k}.{name}": array for name, array in own.items()})
         return arrays
 
@@ -293,6 +352,7 @@ class Twins:
             state = {name[len(head) :]: array for name, array in arrays.items() if name.startswith(head)}
             if state:
                 twins.rosters[k] = Roster.restore(state, config, priors=[prior], lends=True)
+                twins._trials[k] = Trials.restore(state, twins.rosters[k])
         twins.withdrawn = set(arrays["withdrawn"].tolist()) if "withdrawn" in arrays else set()
         if not twins.withdrawn <= set(range(len(own.priors))):
             raise SnapshotError("a source that is not there was withdrawn in this state; use an older snapshot")
@@ -302,13 +362,18 @@ class Twins:
 
     def nbytes(self) -> int:
         """Bytes of the columns in use."""
-        return sum(roster.nbytes() for roster in self.rosters)
+        return sum(roster.nbytes() for roster in self.rosters) + sum(trial.nbytes() for trial in self._trials.values())
 
 
 #: What a version has learned; where it is, when it was heard of and what was told of it is the shard's.
 _LEARNED = {
     "recipe", "level", "season", "change", "shown", "trial", "familiar", "entity", "habit",
 }  # fmt: skip
+
+
+def loud_limit(age_ms: int) -> float:
+    """The most of ln(median evidence / the source's) at an age of a trial, see LOUD."""
+    return LOUD + FIRST_HOUR * HOUR_MS / age_ms
 
 
 def _swap_blocks(own: Roster, a: int, other: Roster, b: int) -> None:

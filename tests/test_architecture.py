@@ -68,8 +68,21 @@ PARTS: dict[str, set[str]] = {
     "offline": {"settings", "codecs", "recovery"},
     "label": {"settings", "recovery"},
     "seeding": {"settings", "recovery"},
+    "transfer": {"settings"},
     "checks": {"settings", "sinks", "recovery"},
-    "cli": {"settings", "sinks", "codecs", "recovery", "detector", "notify", "offline", "label", "seeding", "checks"},
+    "cli": {
+        "settings",
+        "sinks",
+        "codecs",
+        "recovery",
+        "detector",
+        "notify",
+        "offline",
+        "label",
+        "seeding",
+        "transfer",
+        "checks",
+    },
 }
 
 NO_PICKLE = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}

@@ -36,6 +36,8 @@ COMMANDS = {
     "snapshot": Command("cut, show, compare and check snapshots", "snapshot"),
     "plan": Command("what a snapshot would lend to another environment, before it happens", "plan"),
     "apply": Command("carry out a plan on workers that run, or withdraw what was lent", "apply"),
+    "transfer": Command("what a seed was worth, measured: the report", "transfer"),
+    "explain": Command("the transfer history of a series or an entity", "explain"),
     "label": Command("answer an escalation, or mark a window of a series", "label"),
     "check": Command("will this configuration work here?", "check"),
     "alert": Command("test a sink; list what it did not take, and send it again", "alert"),

@@ -16,6 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from agents.demo.summary import transfer, transfer_lines
 from agents.demo.words import Event, clock
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ class Screen:
             f"paged {moment.pages} (falsely, the cold twin: {moment.cold_false_pages})",
         )  # fmt: skip
         bar = ProgressBar(total=total, completed=moment.minute, width=None)
-        return Panel(Group(grid, bar), title=self._headline, title_align="left", border_style="blue")
+        seed = Text(transfer_lines(transfer(self._story))[0].strip(), "dim", no_wrap=True, overflow="ellipsis")
+        return Panel(Group(grid, seed, bar), title=self._headline, title_align="left", border_style="blue")
 
     def _series(self) -> Table:
         table = Table(expand=True, box=None, header_style="dim", pad_edge=False)

@@ -1,6 +1,7 @@
 """Summary: the scoreboard for people, the object for scripts, and the files that stay.
 
-Owns the names of the keys of `graft demo --json` (interface.md) and the three next steps.
+Owns the names of the keys of `graft demo --json` (interface.md) and the three next steps. What the seed was worth is
+the report of the records that the demo's own detector has written, as `graft transfer report` would make it.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from agents.demo.useful import NEAR
 from agents.demo.words import clock, duration
+from engine.transfer.report import early_text, hours_text, report
 
 if TYPE_CHECKING:
     from agents.demo.scoreboard import Score
     from agents.demo.story import Story
 
 NEXT = (
+    ("graft transfer report --out-dir {folder}", "what was lent, and what it was worth; --html FILE for pictures"),
     ("graft replay my.csv --out out", "how would it have done on my own data?"),
     ("graft check -c graft.toml", "will it work on my own Kafka? (ten lines of TOML, see README)"),
     ("graft run -c graft.toml --dry-run", "what would it send? Nothing leaves this machine."),
@@ -43,6 +46,7 @@ def as_json(story: Story, score: Score, *, took_s: float, seed: int) -> dict[str
         "pages": story.moment().pages,
         "cold_found": cold.found,
         "cold_false_pages": len(cold.false_pages),
+        "transfer": transfer(story),
         "records": story.feeder.records,
         "dead_letters": story.ears.dead_letters,
         "dead_letter_reasons": story.ears.reasons,
@@ -60,9 +64,37 @@ def as_json(story: Story, score: Score, *, took_s: float, seed: int) -> dict[str
     }  # fmt: skip
 
 
+def transfer(story: Story) -> dict[str, Any] | None:
+    """The demo's fleet in the report of its own records; None if nothing has been decided yet."""
+    told = report(one.value for one in story.ears.heard() if one.topic == "experiments")
+    return dict(told["fleets"][0]) if told["fleets"] else None
+
+
+def transfer_lines(fleet: dict[str, Any] | None) -> list[str]:
+    """Two lines for people.
+
+    >>> transfer_lines(None)
+    ['  seed    nothing was decided about it yet']
+    """
+    if fleet is None:
+        return ["  seed    nothing was decided about it yet"]
+    of, entities, pages = fleet["believed"], fleet["entities"], fleet["pages"]
+    out = f"{entities['refused']} refused, {entities['returned']} taken back of {entities['all']}"
+    sent = f"{pages['cold_would_have_sent']} pages that the cold version alone would have sent"
+    if not of["series"]:
+        return [f"  seed    nothing is measured yet; {out}"]
+    better = f"{of['helped']} forecast better than their cold twin, {of['equal']} as well, {of['hurt']} worse"
+    return [
+        f"  seed    worth {hours_text(of)} of learning{early_text(of)}; of {of['series']} series {better}",
+        f"          errors x {of['error_ratio'] or 1.0:.2f}; {out}; {sent}",
+    ]
+
+
 def as_text(story: Story, score: Score, files: Sequence[Path], *, took_s: float, is_cut: bool) -> str:
     """The scoreboard."""
     told = as_json(story, score, took_s=took_s, seed=0)
+    folder = str(files[0].parent) if files else "graft-demo"
+    steps = [(command.format(folder=folder), why) for command, why in NEXT]
     lines = [
         "",
         f"stopped at {clock(story.feeder.minute)}; until then:" if is_cut else "the script is through:",
@@ -75,7 +107,7 @@ def as_text(story: Story, score: Score, files: Sequence[Path], *, took_s: float,
         *_totals(told, score, took_s),
         "",
         f"  wrote  {'  '.join(map(str, files))}",
-        *(f"  {'next' if at == 0 else '    '}   {command:<36} {why}" for at, (command, why) in enumerate(NEXT)),
+        *(f"  {'next' if at == 0 else '    '}   {command:<36} {why}" for at, (command, why) in enumerate(steps)),
     ]
     return "\n".join(lines)
 
@@ -92,6 +124,7 @@ def _totals(told: dict[str, Any], score: Score, took_s: float) -> list[str]:
         *("  " + "   ".join(f"{key.replace('_', ' ')} {told[key]:,}" for key in row) for row in rows),
         f"  median delay {delay} of event time   p99 sample to alert {p99}   took {took_s:.0f} s",
         f"  useful after {duration(told['seeded_useful_s'])} seeded, {duration(told['cold_useful_s'])} cold {near}",
+        *transfer_lines(told["transfer"]),
     ]
 
 

@@ -76,10 +76,9 @@ def _drift(record: Mapping[str, Any]) -> tuple[str, str, str] | None:
 
 
 def _experiment(record: Mapping[str, Any]) -> tuple[str, str, str] | None:
-    if record.get("kind") == "guard":
-        return (
-            None if record.get("finding") in ("adopted", "passed") else ("guard", str(record.get("because")), "magenta")
-        )
+    if record.get("kind") in ("guard", "worth"):
+        is_eviction = record.get("finding") in ("refused", "returned")
+        return ("guard", str(record.get("because")), "magenta") if is_eviction else None
     order, before, after = record.get("order") or {}, record.get("before") or {}, record.get("after") or {}
     if order.get("kind") == "label":
         params = order.get("params") or {}

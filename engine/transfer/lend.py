@@ -9,7 +9,6 @@ import numpy as np
 
 from engine import prior as lent
 from engine.columns import Array
-from engine.errors import ConfigError
 from engine.prior import Prior
 from engine.snapshot import State, json_column, read_json_column
 from engine.transfer import card, form

@@ -1,0 +1,93 @@
+"""Trials: the account of one roster of twins, beside its rows: forecasts by series, pages by entity.
+
+Owns the columns of `components/worth` as long as there are twins, and how they are kept in a state. Their names begin
+as those of a roster's own do, so that splitting and joining a state takes them along.
+
+Not obvious: an age is that of the last look, not of the sample. A look is taken at the same sample wherever the log is
+cut, and under the shard's clock, so that one host with a wrong clock is not a day older than the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from engine import verdict
+from engine.columns import Array, allocate_one, grow, put, take
+from engine.components import worth
+from engine.components.worth import COLD, SEEDED
+from engine.errors import SnapshotError
+from engine.roster import Roster
+from engine.state import Marks, TickMarks
+
+
+class Trials:
+    """What both versions of each entity of a roster of twins have come to."""
+
+    def __init__(self) -> None:
+        self.forecasts = allocate_one(worth.Forecasts, worth.FORECASTS, 0)
+        self.pages = allocate_one(worth.Pages, worth.PAGES, 0)
+
+    def grow(self, roster: Roster) -> None:
+        """Room for all twins of the roster."""
+        rows, entities = len(roster.names), len(roster.entities)
+        if len(self.forecasts.samples) < rows:
+            (self.forecasts,) = grow([self.forecasts], worth.SERIES, len(roster.rows.link.entity))
+        if len(self.pages.number) < entities:
+            (self.pages,) = grow([self.pages], worth.ENTITY, len(roster.ents.open.members))
+
+    def enter(self, own: Roster, k: int, looked_ms: int, row: Array, twin: Array, mine: Marks, theirs: Marks) -> None:
+        """The forecasts of both versions of n samples, for which there is room.
+
+        row, twin: rows of the shard and of the twins in roster k; mine, theirs: what both versions say.
+        looked_ms: event time of the last look.
+        """
+        e, seed = own.rows.link.entity[row], own.ents.seed
+        age_ms = np.where(seed.since_ms[e] < 0, 0, looked_ms - seed.since_ms[e])
+        worth.enter(
+            twin, worth.buckets(age_ms), seed.source[e] == k, mine.kind, theirs.kind, mine.off, mine.band, theirs.off,
+            theirs.band, self.forecasts,
+        )  # fmt: skip
+
+    def page(self, own: Roster, roster: Roster, k: int, mine: TickMarks, theirs: TickMarks) -> None:
+        """The ticks that a stretch of the log has closed, in both versions; at: index of a sample in the same batch."""
+        told = list[tuple[int, int, int, int, int]]()
+        for is_twin, ticks in enumerate((mine, theirs)):
+            for n in np.flatnonzero(ticks.decision == verdict.ALERT).tolist():
+                e = int(ticks.entity[n])
+                twin = e if is_twin else roster.entity_of(own.entities[e])
+                if twin >= 0:
+                    owner = own.entity_of(roster.entities[twin])
+                    is_seeded = (own.ents.seed.source[owner] == k) != bool(is_twin)
+                    told.append((int(ticks.at[n]), is_twin, twin, SEEDED if is_seeded else COLD, int(ticks.ts_ms[n])))
+        for _, _, twin, version, ts_ms in sorted(told):
+            worth.page(self.pages, twin, version, ts_ms)
+
+    def export(self, roster: Roster) -> dict[str, Array]:
+        """Arrays of the state, as a roster names its own."""
+        series = take(self.forecasts, worth.FORECASTS, np.arange(len(roster.names)))
+        entities = take(self.pages, worth.PAGES, np.arange(len(roster.entities)))
+        return {f"series.worth.{name}": array for name, array in series.items()} | {
+            f"entity.pages.{name}": array for name, array in entities.items()
+        }
+
+    @staticmethod
+    def restore(arrays: Mapping[str, Array], roster: Roster) -> Trials:
+        """What `export` gave; SnapshotError if it is not of this roster. A state from before there was any: nothing."""
+        trials = Trials()
+        trials.grow(roster)
+        if "series.worth.samples" in arrays:
+            try:
+                for group, part, spec, size in (
+                    ("series.worth.", trials.forecasts, worth.FORECASTS, len(roster.names)),
+                    ("entity.pages.", trials.pages, worth.PAGES, len(roster.entities)),
+                ):
+                    put(part, spec, np.arange(size), {name: arrays[group + name] for name in spec})
+            except (KeyError, ValueError) as error:
+                raise SnapshotError(f"the account of a trial does not fit ({error}); use an older snapshot") from error
+        return trials
+
+    def nbytes(self) -> int:
+        """Bytes of the columns."""
+        return sum(array.nbytes for part in (self.forecasts, self.pages) for array in part)
