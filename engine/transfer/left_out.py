@@ -22,8 +22,8 @@ from engine.prior import STRENGTHS
 from engine.transfer import fingerprint, learned
 from engine.transfer.fingerprint import Looks
 from engine.transfer.learned import Learned, mean_known
-from engine.transfer.lend import STRENGTHS as LENT
 from engine.transfer.match import ADAPT, COLD, NAMED, REUSE, match
+from engine.transfer.strength import STRENGTHS as LENT
 
 if TYPE_CHECKING:
     from engine.roster import Roster
