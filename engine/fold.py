@@ -253,7 +253,7 @@ def _judge_series(
 def restart(rows: Rows, block: Block, pool: Array, row: int) -> None:
     """The meaning of a series' numbers has changed: its models begin again, its place and cadence stay."""
     rows.level.count[row], rows.level.var[row], rows.level.step[row] = 0.0, 0.0, 0.0
-    rows.level.far[row] = np.float32(0.01)
+    rows.level.far[row], rows.level.prior_step[row] = np.float32(0.01), np.float32(0.0)
     rows.season.count[row], rows.season.level[row], rows.season.sigma[row] = 0.0, 0.0, 1.0
     for slot in range(season.SLOTS):
         rows.season.profile[slot, row] = np.float32(0.0)

@@ -187,7 +187,8 @@ class Prior:
         a, rows, lent = self._arrays, roster.rows, self._arrays["strength"][k]
         if lent[SCALE] > 0:
             far = float(a["far"][k])
-            level.seed(rows.level, row, ratio=float(a["ratio"][k]), far=far, rows=float(lent[SCALE]))
+            ratio, step = float(a["ratio"][k]), float(np.exp(a["step"][k, 0]))
+            level.seed(rows.level, row, ratio=ratio, step=step, far=far, rows=float(lent[SCALE]))
         if lent[SEASON] > 0:
             # Shrunk towards flat as by n0 visits against one, and not counted as visits: from the second sample on a
             # slot follows its own series, so a wrong shape costs one sample a slot and not a day.

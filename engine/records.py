@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from engine import events as events_of
+from engine import likeness
 from engine.alerts import FIRING_TICKS, PENDING_TICKS
 from engine.components import entity as channels
 from engine.events import Events
 from engine.series import stable_id
-from engine.twins import loud_limit
 
 if TYPE_CHECKING:
     from engine.shard import Shard
@@ -85,7 +85,7 @@ def of_finding(shard: Shard, finding: Finding, offset: int) -> Record:
     about = (entity, finding.what) if is_decided else (entity, finding.what, finding.source)
     name = stable_id("guard", environment, *about, shard.clock_ms)
     evidence = {"unlike": round(finding.unlike, 4), "loud": round(finding.loud, 4)}
-    limits = {"unlike": 1.0, "loud": round(loud_limit(max(finding.age_ms, 1)), 4)}
+    limit = likeness.TAKEN if finding.what in ("adopted", "refused") else likeness.KEPT
     value = {
         "schema": "graft.experiment/1",
         "id": name,
@@ -97,7 +97,7 @@ def of_finding(shard: Shard, finding: Finding, offset: int) -> Record:
         "finding": finding.what,
         "source": {"number": finding.source, "environment": source},
         "evidence": evidence if is_decided else {},
-        "limits": limits if is_decided else {},
+        "limits": limit._asdict() if is_decided else {},
         "worth": finding.worth,
         "because": sentence,
         "follows": [{"topic": shard.topic, "partition": shard.partition, "offset": offset}],

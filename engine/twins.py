@@ -6,11 +6,10 @@ told of and alerted on; of the other nothing leaves but its forecasts (`componen
 of the sources takes the place of the cold version, if it is alike enough, and the cold one becomes the twin. It comes
 back if the likeness fades. After a day the twin is given up, and its memory with it.
 
-Not obvious, three things. (1) What is believed goes by likeness, not by success: how restless each metric is beside its
-source's (`level.log_step`), and how much louder than the source's the evidence of normal ticks is. Both are means over
-hours, so one incident moves neither. (2) A twin sees the samples that the shard has accepted, after it, under its
-clock: it cannot know of other samples, times or absences. (3) A stretch of the log ends after the first sample that is
-late enough for a look, and the look is taken if the shard's clock is as late; so cuts of batches do not matter.
+Not obvious, three things. (1) What is believed goes by likeness (`engine/likeness.py`), not by success. (2) A twin
+sees the samples that the shard has accepted, after it, under its clock: it cannot know of other samples, times or
+absences. (3) A stretch of the log ends after the first sample that is late enough for a look, and the look is taken if
+the shard's clock is as late; so cuts of batches do not matter.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from engine import parcel
+from engine import likeness, parcel
 from engine import state as layout
 from engine.account import account
 from engine.batch import Batch
 from engine.columns import Array, put, take
 from engine.components import block as blocks
-from engine.components import entity, guard, level, tail
+from engine.components import guard
 from engine.config import EngineConfig
 from engine.errors import SnapshotError
 from engine.fold import LEARNED, MISSING, SCORED_ONLY
@@ -42,16 +41,6 @@ if TYPE_CHECKING:
 
 #: Event time between two looks; of the trial before the first decision; and until all is settled.
 LOOK_MS, HOUR_MS, SETTLED_MS = 900_000, 3_600_000, 86_400_000
-#: Samples of a series before its restlessness is known.
-KNOWN = 10.0
-#: How unlike a source an entity is: up to 1 it is believed. It is the mean over metrics of |ln(restlessness / the
-#: source's)|, each at most MOST_UNLIKE: over BESIDE if restlessness is meant beside the size of the value, over AMONG
-#: if beside the entity's other metrics, and those are MANY. Of siblings of real services 90 % are below .69 and .47, of
-#: strangers 90 % above .99 and .72.
-BESIDE, AMONG, MANY, MOST_UNLIKE = 0.75, 0.52, 9, 3.0
-#: The most of ln(median evidence / the source's). The scale of an hour is a guess, and all evidence is in its units, so
-#: that the limit is FIRST_HOUR more then, and falls with the age.
-LOUD, FIRST_HOUR = 0.65, 1.0
 #: Likeness in fewer metrics than this is chance, and of several sources one will have it: the first is taken.
 CHOOSING = 4
 
@@ -253,44 +242,33 @@ class Twins:
         )  # fmt: skip
 
     def _judge(self, own: Roster, e: int, name: str, age_ms: int) -> list[Finding]:
-        source, limit = int(own.ents.seed.source[e]), loud_limit(age_ms)
+        source = int(own.ents.seed.source[e])
         if source >= 0:
-            unlike, loud = self._unlike(own, e, source), _loud(own, e, own.priors[source])
-            if unlike > 1.0 or loud > limit:
+            found = likeness.of(own, own, e, own.priors[source])
+            if found.is_beyond(likeness.KEPT):
                 self._swap(own, e, source)
                 own.ents.seed.source[e] = guard.REFUSED
-                return [Finding("returned", e, source, unlike, loud)]
-            return [Finding("passed", e, source, unlike, loud)] if age_ms >= SETTLED_MS else []
+                return [Finding("returned", e, source, *found)]
+            return [Finding("passed", e, source, *found)] if age_ms >= SETTLED_MS else []
         if source == guard.REFUSED:
             return []
         of = [k for k, roster in enumerate(self.rosters) if self._has_borrowed(roster, name)]
-        unlikes = {k: self._unlike(own, e, k) for k in of[: None if own.ents.open.members[e] >= CHOOSING else 1]}
-        known = {k: unlike for k, unlike in unlikes.items() if np.isfinite(unlike)}
+        of = of[: None if own.ents.open.members[e] >= CHOOSING else 1]
+        known = {k: likeness.of(own, self.rosters[k], e, own.priors[k]) for k in of}
+        known = {k: found for k, found in known.items() if np.isfinite(found.unlike)}
         if not known:
             return []
-        best = min(known, key=lambda k: known[k])
-        roster = self.rosters[best]
-        loud = _loud(roster, roster.entity_of(name), roster.priors[0])
-        if known[best] > 1.0 or loud > limit:
+        best = min(known, key=lambda k: known[k].unlike)
+        if known[best].is_beyond(likeness.TAKEN):
             own.ents.seed.source[e] = guard.REFUSED
-            return [Finding("refused", e, best, known[best], loud)]
+            return [Finding("refused", e, best, *known[best])]
         self._swap(own, e, best)
         own.ents.seed.source[e] = best
-        return [Finding("adopted", e, best, known[best], loud)]
+        return [Finding("adopted", e, best, *known[best])]
 
     def _has_borrowed(self, roster: Roster, name: str) -> bool:
         e = roster.entity_of(name)
         return e >= 0 and int(roster.ents.seed.source[e]) >= 0
-
-    def _unlike(self, own: Roster, e: int, k: int) -> float:
-        """How far the restlessness of an entity's metrics is from source k's, see BESIDE; NaN: nothing is known."""
-        rows = own.members_of(e)
-        off = level.log_step(own.rows.level, rows) - own.priors[k].restlessness([own.classes[row] for row in rows])
-        beside, among = off[np.isfinite(off).all(axis=1) & (own.rows.level.count[rows] >= KNOWN)].T
-        if not len(beside):
-            return np.nan
-        unlike = _apart(beside) / BESIDE
-        return unlike if len(beside) < MANY else min(unlike, _apart(among - np.median(among)) / AMONG)
 
     def _swap(self, own: Roster, e: int, k: int) -> None:
         """Let the entity and its twin in roster k change places: what they have learned, not what was told of them."""
@@ -371,11 +349,6 @@ _LEARNED = {
 }  # fmt: skip
 
 
-def loud_limit(age_ms: int) -> float:
-    """The most of ln(median evidence / the source's) at an age of a trial, see LOUD."""
-    return LOUD + FIRST_HOUR * HOUR_MS / age_ms
-
-
 def _swap_blocks(own: Roster, a: int, other: Roster, b: int) -> None:
     size = blocks.size(int(own.block.capacity[a]))
     begin, there = int(own.block.start[a]), int(other.block.start[b])
@@ -384,16 +357,3 @@ def _swap_blocks(own: Roster, a: int, other: Roster, b: int) -> None:
     other.pool[there : there + size] = kept
     for mine, theirs in ((own.block.ticks, other.block.ticks), (own.block.solve_at, other.block.solve_at)):
         mine[a], theirs[b] = theirs[b], mine[a]
-
-
-def _loud(roster: Roster, e: int, prior: Prior) -> float:
-    """Mean over the channels of how much larger than the source's the median of an entity's own evidence is, in ln."""
-    lent = prior.channels_lent(roster, e)
-    if lent is None:
-        return 0.0
-    own = np.maximum(roster.ents.entity.counts[e, : entity.G].astype(np.float64) - lent[: entity.G], 0.0)
-    return float(np.mean(tail.medians(own) - tail.medians(lent[: entity.G])))
-
-
-def _apart(off: Array) -> float:
-    return float(np.minimum(np.abs(off), MOST_UNLIKE).mean())

@@ -6,10 +6,12 @@ from"); the incremental form of the moments is West (1979).
 
 Not obvious, three things. (1) A young sample variance is far too small, because metrics are autocorrelated. The
 variance is therefore shrunk towards `ratio` times the squared step from sample to sample, which is known after a few
-minutes; the ratio is what a seed brings, since it has neither a unit nor a level. (2) z is clipped at 6 for learning,
-but a distance beyond 6 is *news* on a series that never went there, and none on one that bursts daily: `novelty`
-gives the extra distance that counts for scoring only. (3) The mean is not gated, but each step is bounded: one
-sample moves the mean by a share of sd that falls with age, and adds four times the squared scale at most.
+minutes; the ratio is what a seed brings, since it has neither a unit nor a level. And for those minutes the step
+itself, beside the size of the value, or a quarter of all metrics would begin with a scale of half of what it should
+be. (2) z is clipped at 6 for learning, but a distance beyond 6 is *news* on a series that never went there, and none
+on one that bursts daily: `novelty` gives the extra distance that counts for scoring only. (3) The mean is not gated,
+but each step is bounded: one sample moves the mean by a share of sd that falls with age, and adds four times the
+squared scale at most.
 """
 
 from __future__ import annotations
@@ -28,6 +30,9 @@ MOST_COUNT = 50_000.0
 #: Weight, in samples, of the prior variance, and its factory ratio: sd is about 3 typical steps.
 PRIOR_ROWS, PRIOR_RATIO = 600.0, 9.0
 CLIP, FAR = 6.0, 50.0
+#: Samples that a lent step weighs: siblings' steps differ as much as those estimated from so few samples err. And after
+#: which nothing is left of it.
+STEP_ROWS, STEP_MOST = 6.0, 1000.0
 #: A step is bounded by so many sd over the root of the rate: one sample adds four squared scales at most, at any age.
 #: For a series that is not known to burst it is 50 sd at most, or ten bad samples would blind it for weeks; for one
 #: that is, a bound that does not grow with age would keep the scale too small, and each burst would look new.
@@ -39,7 +44,11 @@ RARE = 0.005
 
 
 class Level(NamedTuple):
-    """count in samples; mean and last in the recipe's unit; var and step (mean squared difference) in unit squared."""
+    """count in samples; mean and last in the recipe's unit; var and step (mean squared difference) in unit squared.
+
+    far: share of samples that are far out. prior_rows, prior_ratio: weight and value of the ratio that var is shrunk
+    to; prior_step: a step beside the size of the value, 0 where none was lent.
+    """
 
     count: Array  # type: ignore[assignment]  # nobody counts the fields of columns
     mean: Array
@@ -49,6 +58,7 @@ class Level(NamedTuple):
     far: Array
     prior_rows: Array
     prior_ratio: Array
+    prior_step: Array
 
 
 COLUMNS = {
@@ -60,6 +70,7 @@ COLUMNS = {
     "far": Column(np.float32, 0.01),
     "prior_rows": Column(np.float32, PRIOR_ROWS),
     "prior_ratio": Column(np.float32, PRIOR_RATIO),
+    "prior_step": Column(np.float32),
 }
 
 
@@ -70,12 +81,22 @@ def scale(level: Level, row: int) -> float:
     if count < 2.0:
         return np.nan
     prior = np.float64(level.prior_rows[row])
-    own, wanted = level.var[row], np.float64(level.prior_ratio[row]) * level.step[row]
+    own, step, relative = level.var[row], level.step[row], np.float64(level.prior_step[row])
+    if relative > 0.0 and count < STEP_MOST:
+        lent = relative * relative * (level.mean[row] * level.mean[row] + own)
+        step = (count * step + STEP_ROWS * lent) / (count + STEP_ROWS)
+    wanted = np.float64(level.prior_ratio[row]) * step
     sd = np.sqrt((count * own + prior * wanted) / (count + prior))
     size = abs(level.mean[row])
     if sd < 1e-6 * (size + 1e-3):
         return np.float64(1e-3 * max(size, 0.01))
     return np.float64(sd)
+
+
+@inline
+def _lent_rows(level: Level, row: int) -> float:
+    """Samples that what was borrowed weighs more than the factory's guess."""
+    return max(np.float64(level.prior_rows[row]) - PRIOR_ROWS, 0.0)
 
 
 @inline
@@ -87,7 +108,7 @@ def score(level: Level, row: int, value: float, sd: float) -> tuple[float, float
         return q, 0.0
     sign = 1.0 if q > 0 else -1.0
     # A scale that was borrowed is known as one of so many samples.
-    count = level.count[row] + max(np.float64(level.prior_rows[row]) - PRIOR_ROWS, 0.0)
+    count = level.count[row] + _lent_rows(level, row)
     reach = CLIP + (FAR - 6.0) * count / (count + 1440.0)
     often = np.float64(level.far[row]) / RARE
     return sign * CLIP, sign * (min(size, reach) - CLIP) / (1.0 + often * often)
@@ -122,7 +143,8 @@ def learn(level: Level, row: int, value: float, sd: float) -> None:
     level.last[row] = value
     level.count[row] = min(count + 1.0, MOST_COUNT)
     if not np.isnan(sd):
-        level.far[row] += max(RATE, 1.0 / (count + 100.0)) * (is_far - np.float64(level.far[row]))
+        rate = max(RATE, 1.0 / (count + 100.0 + _lent_rows(level, row)))
+        level.far[row] += rate * (is_far - np.float64(level.far[row]))
 
 
 @inline
@@ -166,8 +188,12 @@ def log_step(level: Level, rows: Array) -> Array:
     return np.asarray(np.where(level.count[rows][:, None] >= 2.0, np.log(both), np.nan))
 
 
-def seed(level: Level, row: int, *, ratio: float, far: float, rows: float) -> None:
-    """Start a fresh row from a source's ratio, with the weight of `rows` samples. The level is always its own."""
+def seed(level: Level, row: int, *, ratio: float, step: float, far: float, rows: float) -> None:
+    """Start a fresh row from a source's ratio, with the weight of `rows` samples. The level is always its own.
+
+    step: typical step beside the size of the value, for the first minutes.
+    """
     level.prior_ratio[row] = ratio
     level.prior_rows[row] = rows
     level.far[row] = far
+    level.prior_step[row] = step

@@ -147,6 +147,16 @@ def merge(counts: Array, weight: float) -> Array:
     return counts * (weight / total) if total > 0 else counts * 0.0
 
 
+def moved(counts: Array, by: float) -> Array:
+    """A histogram of evidence that is larger by `by` >= 0 in ln; what would leave it stays in the last bin."""
+    whole, part = divmod(by / WIDTH, 1.0)
+    at = np.minimum(np.arange(BINS) + int(whole), BINS - 1)
+    above = np.zeros(BINS)
+    np.add.at(above, at, counts * (1.0 - part))
+    np.add.at(above, np.minimum(at + 1, BINS - 1), counts * part)
+    return above
+
+
 def distil(counts: Array, factory: Array) -> Array:
     """A histogram's own entries as shares of sum 1. factory: the counts that it started with, at unit 1.
 

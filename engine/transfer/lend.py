@@ -9,12 +9,13 @@ import numpy as np
 
 from engine import prior as lent
 from engine.columns import Array
+from engine.components import tail
 from engine.prior import Prior
 from engine.snapshot import State, json_column, read_json_column
 from engine.transfer import card, form
 from engine.transfer.match import NAMED
 from engine.transfer.plan import Plan, check, digest
-from engine.transfer.strength import AGE_TICKS, HISTOGRAM_TICKS, LEARNED_TICKS, STRENGTHS
+from engine.transfer.strength import AGE_TICKS, HISTOGRAM_TICKS, LEARNED_TICKS, LOUDER, STRENGTHS
 
 
 def read_prior(source: State, plan: Plan | None = None) -> Prior:
@@ -52,7 +53,8 @@ def prior_of(source: State, of: list[str], names: list[str], zones: list[str]) -
     arrays |= _pairs(source, at)
     arrays["classes"] = json_column(names)
     arrays["origin"] = json_column({"environment": source.manifest.get("environment"), "source": digest(source)})
-    arrays["channels"] = a["channels"].astype(np.float32)
+    louder = [tail.moved(shares, by) for shares, by in zip(a["channels"].astype(np.float64), LOUDER, strict=True)]
+    arrays["channels"] = np.array(louder, np.float32)
     arrays["strength"] = np.array([STRENGTHS[zone] for zone in zones], np.float32).reshape(-1, len(lent.STRENGTHS))
     arrays["entity_strength"] = np.array(_entity_strength(source, zones), np.float32)
     return Prior(arrays)
