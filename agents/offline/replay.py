@@ -69,9 +69,7 @@ def run(
         raise ConfigError(f"There is no folder {options.state_out.parent} for --state-out; make it first.")
     before = _earlier(options)
     prior = _prior(options)
-    if not _is_compiled():
-        note("compiling the models for this machine; it takes a minute, and only this once")
-    _warm_up()
+    warm_up(note)
     began_s = clock_s()
     after: dict[str, State] = {}
     with ExitStack() as stack:
@@ -120,8 +118,10 @@ def _is_compiled() -> bool:
     return bool(folder) and any(Path(folder).rglob("fold.fold-*.nbi"))
 
 
-def _warm_up() -> None:
+def warm_up(note: Callable[[str], None]) -> None:
     """Load or compile every kernel, so that the time and the rate that are told are those of the work."""
+    if not _is_compiled():
+        note("compiling the models for this machine; it takes a minute, and only this once")
     shard = Shard(EngineConfig(), topic="warm-up", partition=0)
     shard.next_offset = 0
     rows = [shard.admit(Series.of(name, {"host": "warm-up"}, Kind.GAUGE)) for name in ("a", "b")]

@@ -24,12 +24,17 @@ DARKEST = 0.75
 def page(report: Mapping[str, Any]) -> str:
     """The whole file."""
     fleets = "".join(_fleet(one) for one in report["fleets"]) or "<p>There are no records of transfer.</p>"
+    return frame(_TITLE, f"{fleets}{_how(report)}")
+
+
+def frame(title: str, body: str) -> str:
+    """A whole file around a body, with the look, the title and the policy that all pages share."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
         '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" '
-        f'content="light dark"><title>{_TITLE}</title><style>{STYLE}</style></head><body><main>'
-        f"<h1>{_TITLE}</h1>{fleets}{_how(report)}</main></body></html>\n"
+        f'content="light dark"><title>{title}</title><style>{STYLE}</style></head><body><main>'
+        f"<h1>{title}</h1>{body}</main></body></html>\n"
     )
 
 
@@ -50,7 +55,7 @@ def _tiles(fleet: Mapping[str, Any]) -> str:
     ratio = of["error_ratio"]
     tiles = (
         ("worth", hours_text(of) if of["series"] else "-", f"of learning{early_text(of)}"),
-        ("helped", _percent(helped["share"]) if helped else "-", _interval(helped)),
+        ("helped", percent(helped["share"]) if helped else "-", _interval(helped)),
         ("forecast error", f"x {ratio:.2f}" if ratio is not None else "-", "seeded beside cold, same values"),
         ("refused", str(entities["refused"] + entities["returned"]), f"of {entities['all']:,} entities tried"),
         (
@@ -70,7 +75,7 @@ def _interval(share: Mapping[str, Any] | None) -> str:
     if share is None:
         return "of the series; none was measured"
     low, high = share["interval"]
-    return f"of the series forecast better ({100 * low:.0f} to {_percent(high)} at 95 %)"
+    return f"of the series forecast better ({100 * low:.0f} to {percent(high)} at 95 %)"
 
 
 def _losses(by_age: Sequence[Mapping[str, Any]]) -> str:
@@ -144,7 +149,7 @@ def _sources(sources: Sequence[Mapping[str, Any]]) -> str:
         for one in sources
     ]  # fmt: skip
     head = ("source", "entities", "refused", "series", "helped", "equal", "hurt", "worth", "errors x")
-    return f"<h3>By source</h3>{_table(head, rows)}"
+    return f"<h3>By source</h3>{table(head, rows)}"
 
 
 def _heat_map(fleet: Mapping[str, Any]) -> str:
@@ -189,7 +194,7 @@ def _evictions(fleet: Mapping[str, Any]) -> str:
     text = refused_text(fleet)
     said = f"<p>{escape(text)}</p>" if text else ""
     return (
-        f"<h3>Refused and taken back</h3>{said}{_table(head, rows)}<p class='note'>Each goes on with its cold version. "
+        f"<h3>Refused and taken back</h3>{said}{table(head, rows)}<p class='note'>Each goes on with its cold version. "
         "Gain: what the seed would have gained its forecasts all the same, in nats a sample, while that was measured; "
         "what is refused is refused for its alarms. Pages not sent: those that the seeded version would have "
         f"sent alone.{more}</p>"
@@ -207,13 +212,15 @@ def _how(report: Mapping[str, Any]) -> str:
     )
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of plain texts, each escaped."""
     top = "".join(f"<th>{escape(name)}</th>" for name in head)
     body = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
     return f'<div class="scroll"><table><tr>{top}</tr>{body}</table></div>'
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """A share for people."""
     return f"{100 * share:.0f} %"
 
 

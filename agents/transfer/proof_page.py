@@ -1,0 +1,209 @@
+"""Proof page: `graft.proof/1` as one HTML file that can be passed on, in the look of the report's page.
+
+Owns the layout. Everything it shows is in the proof; it computes nothing but places of ink. Names come from files and
+labels, so each is escaped, and the page allows itself no script and no other source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from agents.transfer.page import HIGH, LEFT, LOW, WIDE, frame, percent, table
+
+_TITLE = "What a seed would be worth here"
+#: Height of one row of the chart of entities; the most entities that it shows, and the room for their names.
+ROW, MOST_ROWS, NAMES = 22.0, 60, 190.0
+
+
+def page(proof: Mapping[str, Any]) -> str:
+    """The whole file."""
+    return frame(
+        _TITLE,
+        f'<p class="headline">{escape(proof["headline"])}</p>{_tiles(proof)}'
+        f'<div class="two"><figure><h3>Forecast error by age</h3>{_errors(proof)}</figure>'
+        f"<figure><h3>Change by entity</h3>{_changes(proof)}</figure></div>"
+        f"{_ages(proof)}{_lines(proof)}{_targets(proof)}{_how(proof)}",
+    )
+
+
+def _tiles(proof: Mapping[str, Any]) -> str:
+    harm, guard, gap = proof["harm"], proof["guard"], proof["gap_closed"]
+    worst = f"in {harm['worst_target']}" if harm["worst"] is not None else ""
+    tiles = (
+        ("change", _signed(harm["mean"]["value"]), f"of the cold model's forecast errors {_between(harm['mean'])}"),
+        ("worst entity", _signed(harm["worst"]), worst),
+        (
+            "gap closed",
+            percent(gap) if gap is not None else "-",
+            "of what a cold model lacks of one that has watched all along"
+            if gap is not None
+            else "it is not sure that a cold model lacks anything here",
+        ),
+        ("adopted", _share(guard["share_adopted"]), f"of the seeds; {_share(guard['share_refused'])} were refused"),
+        ("runs", f"{proof['runs']:,}", f"first days of {proof['targets']:,} entities"),
+    )
+    boxes = "".join(
+        f"<div><span>{escape(name)}</span><b>{escape(value)}</b><small>{escape(what)}</small></div>"
+        for name, value, what in tiles
+    )
+    return f'<div class="tiles">{boxes}</div>'
+
+
+def _errors(proof: Mapping[str, Any]) -> str:
+    """Two lines over the stretches of age, as wide as each other, with their intervals; 1 is the warm model."""
+    known = [one for one in proof["by_age"] if one["cold"]["value"] is not None and one["seeded"]["value"] is not None]
+    if not known:
+        return "<p>Nothing was measured.</p>"
+    top: float = 1.05 * max(1.0, *(one[line]["high"] for one in known for line in ("cold", "seeded")))
+    step = (WIDE - LEFT) / len(known)
+
+    def x(at: int, line: str) -> float:
+        return LEFT + step * (at + (0.48 if line == "cold" else 0.52))
+
+    def y(value: float) -> float:
+        return 12 + (HIGH - LOW - 12) * (1 - value / top)
+
+    ink = []
+    for level in (0.0, 1.0, top):
+        ink.append(f'<line class="grid" x1="{LEFT}" x2="{WIDE}" y1="{y(level):.1f}" y2="{y(level):.1f}"/>')
+        ink.append(f'<text class="axis" x="{LEFT - 6}" y="{y(level) + 4:.1f}" text-anchor="end">{level:.2f}</text>')
+    for at, one in enumerate(known):
+        label = f"{one['from_h']:g}-{one['to_h']:g} h"
+        ink.append(f'<text class="axis" x="{x(at, "cold"):.1f}" y="{HIGH - 22}" text-anchor="middle">{label}</text>')
+    for line in ("cold", "seeded"):
+        points = [(x(at, line), y(one[line]["value"])) for at, one in enumerate(known)]
+        ink += [
+            f'<polyline class="{line}" points="{a:.1f},{y(one[line]["low"]):.1f} {a:.1f},{y(one[line]["high"]):.1f}"/>'
+            for (a, _), one in zip(points, known, strict=True)
+        ]
+        ink.append(f'<polyline class="{line}" points="{" ".join(f"{a:.1f},{b:.1f}" for a, b in points)}"/>')
+        ink += [
+            f'<circle class="{line}" cx="{a:.1f}" cy="{b:.1f}" r="4"><title>{line}, {one["from_h"]:g} to '
+            f"{one['to_h']:g} h: {_span(one[line])}</title></circle>"
+            for (a, b), one in zip(points, known, strict=True)
+        ]
+    ink.append(f'<text class="axis" x="{WIDE}" y="{HIGH - 4}" text-anchor="end">age in the new environment</text>')
+    return (
+        f'<svg viewBox="0 0 {WIDE:.0f} {HIGH:.0f}" role="img" aria-label="forecast error by age">{"".join(ink)}</svg>'
+        '<figcaption><i class="seeded"></i>seeded <i class="cold"></i>cold: errors beside those of a model that has '
+        "watched all along (1), median over the runs with 90 % intervals; lower is better.</figcaption>"
+    )
+
+
+def _changes(proof: Mapping[str, Any]) -> str:
+    """A bar for each entity: to the left the seed has helped, to the right it has hurt."""
+    known = sorted((one for one in proof["by_target"] if one["change"] is not None), key=lambda one: one["change"])
+    if not known:
+        return "<p>Nothing was measured.</p>"
+    shown = known[:MOST_ROWS]
+    most = max(0.05, *(abs(one["change"]) for one in shown))
+    middle, half = (WIDE + NAMES) / 2, (WIDE - NAMES) / 2 - 50
+    ink = [f'<line class="grid" x1="{middle:.1f}" x2="{middle:.1f}" y1="0" y2="{ROW * len(shown):.0f}"/>']
+    for at, one in enumerate(shown):
+        wide, top = half * abs(one["change"]) / most, ROW * at
+        left, kind = (middle - wide, "seeded") if one["change"] < 0 else (middle, "cold")
+        end = left - 6 if one["change"] < 0 else left + wide + 6
+        name = one["entity"] if len(one["entity"]) <= 26 else one["entity"][:25] + "\u2026"
+        ink.append(
+            f'<text class="axis" x="{NAMES - 8}" y="{top + 15:.1f}" text-anchor="end">{escape(name)}</text>'
+            f'<polyline class="{kind}" style="stroke-width:12" points="{left:.1f},{top + 11:.1f} '
+            f'{left + wide:.1f},{top + 11:.1f}"/><text class="axis" x="{end:.1f}" y="{top + 15:.1f}" '
+            f'text-anchor="{"end" if one["change"] < 0 else "start"}">{_signed(one["change"])}</text>'
+        )
+    more = f" {len(known) - len(shown):,} more are in the table." if len(known) > len(shown) else ""
+    return (
+        f'<svg viewBox="0 0 {WIDE:.0f} {ROW * len(shown):.0f}" role="img" aria-label="change by entity">{"".join(ink)}'
+        '</svg><figcaption><i class="helped"></i>errors fall <i class="hurt"></i>errors grow: seeded beside cold, mean '
+        f"over the runs of an entity.{more}</figcaption>"
+    )
+
+
+def _ages(proof: Mapping[str, Any]) -> str:
+    rows = [
+        (
+            f"{one['from_h']:g}-{one['to_h']:g} h",
+            *(_span(one[name]) for name in ("cold", "seeded", "seeded_minus_cold")),
+        )
+        for one in proof["by_age"]
+    ]
+    error = proof["error"]
+    rows.append(("first day", _span(error["cold"]), _span(error["seeded"]), _span(proof["seeded_minus_cold"])))
+    head = ("age", "cold: errors x warm's", "seeded", "seeded - cold")
+    return f"<h3>By age</h3>{table(head, rows)}"
+
+
+def _lines(proof: Mapping[str, Any]) -> str:
+    rows = [
+        (line, _hours(proof["hours_to_parity"].get(line, 0.0)), _span(pages))
+        for line, pages in proof["pages_a_day"].items()
+    ]
+    return (
+        f"<h3>By line</h3>{table(('line', 'within 10 % of warm', 'pages a day'), rows)}<p class='note'>Nobody has "
+        "labelled these pages: they may be right.</p>"
+    )
+
+
+def _targets(proof: Mapping[str, Any]) -> str:
+    rows = [
+        (
+            one["entity"], f"{one['runs']:,}", _number(one["cold"]), _number(one["seeded"]), _signed(one["change"]),
+            *(_number(one["pages_a_day"][line]) for line in ("cold", "seeded", "warm")),
+            ", ".join(f"{count} {word}" for word, count in one["outcomes"].items()),
+        )
+        for one in proof["by_target"]
+    ]  # fmt: skip
+    head = ("entity", "runs", "cold", "seeded", "change", "pages cold", "seeded", "warm", "guard")
+    return f"<h3>By entity</h3>{table(head, rows)}"
+
+
+def _how(proof: Mapping[str, Any]) -> str:
+    refused = proof["sources_refused"]
+    seed = (
+        "what all other entities had taught until that moment (left out one by one)"
+        if proof["left_out"]
+        else f"the snapshot {proof['source']}, which should not have been cut from these entities"
+    )
+    some = (
+        f" {proof['entities']:,} of {proof['entities_found']:,} entities took part."
+        if proof["entities_found"] > proof["entities"]
+        else ""
+    )
+    how = f"Each entity is a newcomer several times, after at least {proof['history_h']:g} h of history."
+    sick = f" A source was refused {refused['times']:,} times; first: {refused['first']}" if refused["times"] else ""
+    return (
+        "<section><h2>How it was measured</h2><p>"
+        f"{escape(how)} {escape(f'Its seed is {seed}.')} "
+        "For a day three models forecast the same samples, each before it learns from them: cold, seeded (tried by the "
+        "guard as in production), and warm, which has watched the entity all along. Nothing of the entity before its "
+        "start reaches the first two. Errors are compared series by series where they move, as a geometric mean. A "
+        "refused seed leaves the alarms to the cold model; its forecasts may still be mixed in where they are better. "
+        f"Intervals are drawn over entities.{escape(some + sick)}</p></section>"
+    )
+
+
+def _span(of: Mapping[str, Any]) -> str:
+    if of["value"] is None:
+        return "-"
+    return f"{of['value']:.2f} ({of['low']:.2f} to {of['high']:.2f})"
+
+
+def _between(of: Mapping[str, Any]) -> str:
+    return "" if of["value"] is None else f"(90 %: {_signed(of['low'])} to {_signed(of['high'])})"
+
+
+def _signed(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:+.1f} %"
+
+
+def _share(share: float | None) -> str:
+    return "-" if share is None else percent(share)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _hours(hours: float | None) -> str:
+    return "-" if hours is None else "not in a day" if hours >= 24 else f"after {hours:g} h"
