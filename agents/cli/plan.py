@@ -49,6 +49,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace, out: Out) -> int:
     """Run it."""
+    prove.check(args)
     if args.prove is not None:
         return prove.main(args, out)
     from agents.cli.snapshot import load_part

@@ -33,6 +33,18 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def check(args: argparse.Namespace) -> None:
+    """ConfigError for an argument that goes with --prove only, or not with it."""
+    from engine.errors import ConfigError
+
+    for name, is_given in (("--out", args.out is not None), ("--part", args.part is not None)):
+        if is_given and args.prove is not None:
+            raise ConfigError(f"{name} is about a target's plan and does not go with --prove; leave one of them out.")
+    for name, is_given in (("--html", args.html is not None), ("--entity", args.entity is not None)):
+        if is_given and args.prove is None:
+            raise ConfigError(f"{name} goes with --prove DIR only; leave it out.")
+
+
 def main(args: argparse.Namespace, out: Out) -> int:
     """Run it."""
     from agents.offline import recordings
@@ -127,7 +139,10 @@ def _show(told: Mapping[str, Any], out: Out) -> None:
             "hurt by more than 2 %"
         )
     counts = ", ".join(f"{guard[word]} {word}" for word in _WORDS if guard[word])
-    out.say(f"guard    {_share(guard['share_adopted'])} adopted, {_share(guard['share_refused'])} refused ({counts})")
+    out.say(
+        f"guard    {_share(guard['share_adopted'])} of the seeds adopted, {_share(guard['share_refused'])} refused or "
+        f"taken back ({counts})"
+    )
     if told["sources_refused"]["times"]:
         out.say(f"sources  refused {told['sources_refused']['times']} times; first: {told['sources_refused']['first']}")
     out.say(_note(told))

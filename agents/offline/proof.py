@@ -240,9 +240,11 @@ def _pages(groups: Groups, line: str) -> float:
 
 
 def _shares(outcomes: Counter[str]) -> dict[str, float | None]:
+    """Of the runs that had a source: how many, and which share kept the seed and gave it back."""
     tried = sum(outcomes.values()) - outcomes[NO_SOURCE]
     kept, back = outcomes[PASSED] + outcomes[ADOPTED], outcomes[REFUSED] + outcomes[RETURNED]
     return {
+        "tried": tried,
         "share_adopted": _plain(kept / tried) if tried else None,
         "share_refused": _plain(back / tried) if tried else None,
     }
@@ -270,28 +272,34 @@ def headline(told: Mapping[str, Any]) -> str:
     mean, of = told["harm"]["mean"], f"{told['targets']} entities, {told['runs']} first days"
     if mean["value"] is None:
         return f"Nothing moved in these recordings, so nothing could be compared ({of})."
-    inside = f"90 %: {_percent(mean['low'])} to {_percent(mean['high'])}; {of}"
-    if mean["high"] < 0:
-        said = f"A seed would have helped: the forecast errors of a first day change by {_percent(mean['value'])}"
-    elif mean["low"] > 0:
-        said = f"A seed would have hurt: the forecast errors of a first day change by {_percent(mean['value'])}"
-    else:
-        said = f"No sure difference: a seed changes the forecast errors of a first day by {_percent(mean['value'])}"
-    cold = told["error"]["cold"]
-    if told["gap_closed"] is not None:
-        more = f" Of what a cold model lacks of one that has watched all along, it makes good {_part(told)}."
-    else:
-        more = (
-            " A model that has watched all along is not surely better here than a cold one (the cold one's errors are "
-            f"x {_ratio(cold['value'])}, 90 %: {_ratio(cold['low'])} to {_ratio(cold['high'])}): there is little for "
-            "a seed to gain."
-        )
-    return f"{said} ({inside}).{more}"
+    if not told["guard"]["tried"]:
+        return f"Nothing was lent, as there was no healthy source ({of}): {told['sources_refused']['first']}"
+    change = (
+        f"the forecast errors of a first day change by {_percent(mean['value'])} (90 %: {_percent(mean['low'])} to "
+        f"{_percent(mean['high'])}; {of})."
+    )
+    gap = f" Of what a cold model lacks of one that has watched all along, it makes good {_part(told)}."
+    if mean["low"] > 0:
+        return f"A seed would have hurt: {change}"
+    if not told["warm_is_better"]:
+        return f"No claim is made: {_no_gap(told['error']['cold'])} With a seed, {change}"
+    said = "A seed would have helped:" if mean["high"] < 0 else "There is no sure difference: with a seed,"
+    return f"{said} {change}{gap}"
+
+
+def _no_gap(cold: Mapping[str, Any]) -> str:
+    """Why a seed has little to gain."""
+    is_worse = cold["high"] is not None and cold["high"] < 1.0
+    return (
+        f"a model that has watched all along is {'worse' if is_worse else 'not surely better'} here than a cold one "
+        f"(the cold one's errors are x {_ratio(cold['value'])}, 90 %: {_ratio(cold['low'])} to "
+        f"{_ratio(cold['high'])}), so there is little for a seed to gain."
+    )
 
 
 def _part(told: Mapping[str, Any]) -> str:
     share = told["gap_closed"]
-    return "nothing" if share <= 0 else "all" if share >= 1 else f"{100 * share:.0f} %"
+    return "nothing" if share is None or share <= 0 else "all" if share >= 1 else f"{100 * share:.0f} %"
 
 
 def _percent(share: float) -> str:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from agents.offline.files import ENTITY, Chunk, Source, Table, sources
 from engine.columns import Array
@@ -93,8 +92,9 @@ def read(inputs: Sequence[Path], *, entity_labels: tuple[str, ...] | None, most:
         table = Table(source, entity_labels=entity_labels)
         if not table.is_long and source.name not in parts:
             continue
+        places = _Places(table, parts)
         for chunk in table.chunks():
-            held += _take(table, chunk, parts)
+            held += places.take(chunk)
             if held > MOST_SAMPLES:
                 raise ConfigError(
                     f"{inputs[0]} holds more than {MOST_SAMPLES:,} samples of {len(picked)} entities; take fewer "
@@ -128,22 +128,33 @@ def _entity(table: Table, series: Series) -> str:
     return table.source.name if name == f"{ENTITY}={table.source.name}" else name
 
 
-def _take(table: Table, chunk: Chunk, parts: dict[str, _Parts]) -> int:
-    """Add the samples of a chunk to their entities; how many were taken."""
-    names = [_entity(table, series) for series in table.series]
-    whose: NDArray[np.int64] = np.full(len(names), -1)
-    slots: NDArray[np.int32] = np.zeros(len(names), np.int32)
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(names)) if name in parts}
-    for index in np.unique(chunk.series).tolist():
-        name, series = names[index], table.series[index]
-        if name in numbers:
-            labels = {key: value for key, value in series.labels if key not in table.entity_labels}
-            own = Series.of(series.name, labels | {ENTITY: name}, series.kind)
-            whose[index], slots[index] = numbers[name], parts[name].slot(own)
-    of, ts_ms, taken = whose[chunk.series], chunk.ts_ms[chunk.row], 0
-    for name, number in numbers.items():
-        mine = np.flatnonzero(of == number)
-        if len(mine):
-            parts[name].parts.append((ts_ms[mine], slots[chunk.series[mine]], chunk.value[mine]))
+class _Places:
+    """Where the series of one table belong: whose (number among `names`, -1: nobody's) and which slot of it."""
+
+    def __init__(self, table: Table, parts: dict[str, _Parts]) -> None:
+        self._table, self._parts = table, parts
+        self._numbers = {name: number for number, name in enumerate(parts)}
+        self._whose: list[int] = []
+        self._slots: list[int] = []
+
+    def take(self, chunk: Chunk) -> int:
+        """Add the samples of a chunk to their entities; how many were taken."""
+        for series in self._table.series[len(self._whose) :]:
+            self._place(series)
+        whose, slots = np.array(self._whose), np.array(self._slots, np.int32)
+        of, ts_ms, taken = whose[chunk.series], chunk.ts_ms[chunk.row], 0
+        names = list(self._parts)
+        for number in np.unique(of[of >= 0]).tolist():
+            mine = np.flatnonzero(of == number)
+            self._parts[names[number]].parts.append((ts_ms[mine], slots[chunk.series[mine]], chunk.value[mine]))
             taken += len(mine)
-    return taken
+        return taken
+
+    def _place(self, series: Series) -> None:
+        name = _entity(self._table, series)
+        number, slot = self._numbers.get(name, -1), 0
+        if number >= 0:
+            labels = {key: value for key, value in series.labels if key not in self._table.entity_labels}
+            slot = self._parts[name].slot(Series.of(series.name, labels | {ENTITY: name}, series.kind))
+        self._whose.append(number)
+        self._slots.append(slot)

@@ -16,6 +16,9 @@ _TITLE = "What a seed would be worth here"
 #: Height of one row of the chart of entities; the most entities that it shows, and the room for their names.
 ROW, MOST_ROWS, NAMES = 22.0, 60, 190.0
 
+#: Only a chart that reaches higher has its upper end written beside it.
+TALL = 1.25
+
 
 def page(proof: Mapping[str, Any]) -> str:
     """The whole file."""
@@ -41,7 +44,11 @@ def _tiles(proof: Mapping[str, Any]) -> str:
             if gap is not None
             else "it is not sure that a cold model lacks anything here",
         ),
-        ("adopted", _share(guard["share_adopted"]), f"of the seeds; {_share(guard['share_refused'])} were refused"),
+        (
+            "adopted",
+            _share(guard["share_adopted"]),
+            f"of the seeds; {_share(guard['share_refused'])} refused or taken back",
+        ),
         ("runs", f"{proof['runs']:,}", f"first days of {proof['targets']:,} entities"),
     )
     boxes = "".join(
@@ -66,7 +73,7 @@ def _errors(proof: Mapping[str, Any]) -> str:
         return 12 + (HIGH - LOW - 12) * (1 - value / top)
 
     ink = []
-    for level in (0.0, 1.0, top):
+    for level in (0.0, 0.5, 1.0, *((top,) if top > TALL else ())):
         ink.append(f'<line class="grid" x1="{LEFT}" x2="{WIDE}" y1="{y(level):.1f}" y2="{y(level):.1f}"/>')
         ink.append(f'<text class="axis" x="{LEFT - 6}" y="{y(level) + 4:.1f}" text-anchor="end">{level:.2f}</text>')
     for at, one in enumerate(known):

@@ -103,6 +103,8 @@ def test_what_cannot_be_proven_is_one_sentence(
         (["--prove", few], "at least 2 are wanted"),
         (["--prove", tmp_path / "nowhere"], "does not exist"),
         (["--prove", folder, "--target", few], "not allowed with"),
+        (["--prove", folder, "--out", few], "does not go with --prove"),
+        (["--target", few, "--html", few], "goes with --prove DIR only"),
         (["--prove", folder, "--most", "0"], "is no count"),
         (["--prove", folder, "--html", tmp_path / "no" / "page.html", "--starts", 1, "--most", 2], "cannot be written"),
     )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from agents.offline import recordings
-from agents.offline.proof import HOURS, LINES, OUTCOMES, UNDECIDED, Answers, Run, pages_sent, proof, run_of
+from agents.offline.proof import HOURS, LINES, NO_SOURCE, OUTCOMES, UNDECIDED, Answers, Run, pages_sent, proof, run_of
 from agents.offline.prove import DAY_MS, HOUR_MS, WINDOW_MS, Target, history_ms, prove, targets_of
 from agents.offline.recordings import Recording
 from engine.config import EngineConfig
@@ -195,7 +195,20 @@ def test_without_a_sure_gap_none_is_claimed() -> None:
     told = proof([a_run(k, cold, 0.9) for k, cold in enumerate((0.9, 1.0, 1.3))], list("abc"), source=None,
                  entities_found=3, history_h=24.0)  # fmt: skip
     assert told["gap_closed"] is None
-    assert "not surely better" in told["headline"]
+    assert told["headline"].startswith("No claim is made: a model that has watched all along is not surely better")
+
+
+def test_a_cold_model_that_is_better_than_a_warm_one_is_told() -> None:
+    told = proof([a_run(k, 0.8, 0.8) for k in range(3)], list("abc"), source=None, entities_found=3, history_h=24.0)
+    assert "has watched all along is worse here than a cold one" in told["headline"]
+
+
+def test_where_nothing_was_lent_nothing_is_said_of_seeds() -> None:
+    runs = [a_run(k, 1.2, 1.2, NO_SOURCE) for k in range(2)]
+    told = proof(runs, list("ab"), source=None, entities_found=2, history_h=24.0, refused=["it is sick."])
+    assert told["headline"].startswith("Nothing was lent")
+    assert told["headline"].endswith("it is sick.")
+    assert told["guard"]["share_adopted"] is None
 
 
 def test_nothing_that_moves_is_no_number() -> None:
