@@ -14,7 +14,7 @@ turns a sine by hours. So a source's day is first seen with the same eyes (`youn
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -61,16 +61,24 @@ AS_IT_IS = Aligned()
 
 
 class Source(NamedTuple):
-    """The classes of a source as one target is to see them.
+    """The classes of a source as one target is to see them, see `towards`.
 
-    own: their lag covariances, (classes, 21), None: steps are the same. phase_s: of the whole environment. begin_slot:
-    quarter of an hour of the day at which the target began to watch.
+    has_day, target_has_day: bool, of the classes of each side; own: lag covariances, (classes, 21); phase_s: of the
+    whole environment; begin_slot: quarter of an hour of the day at which the target began to watch.
     """
 
     looks: Looks
-    own: Array | None = None
+    has_day: Array
+    target_has_day: Array
+    own: Array | None
+    begin_slot: int
     phase_s: int = 0
-    begin_slot: int = 0
+
+
+def towards(looks: Looks, targets: Looks, *, own: Array | None = None, begin_slot: int = 0) -> Source:
+    """The classes of a source, as they are to be seen by a target. own: None if steps are the same."""
+    source = Source(looks, _days(looks), _days(targets), own, begin_slot)
+    return source._replace(phase_s=phase_s(source, targets))
 
 
 @lru_cache(maxsize=64)
@@ -102,7 +110,8 @@ def _seen_as(source: Source, targets: Looks, k: int, shape: Array) -> Array:
     if not 0 < slots < SETTLED_DAYS * SLOTS:
         return shape
     samples = round(min(SLOT_MS / step_ms, SLOT_SAMPLES), 2)
-    return np.asarray(shape @ _young(source.begin_slot, samples, slots).T)
+    # Not by BLAS, whose bits differ between machines: a plan is reproducible.
+    return np.asarray(np.einsum("...n,on->...o", shape, _young(source.begin_slot, samples, slots)))
 
 
 def begin_slot(end_slot: Array, step_ms: Array, samples: Array) -> int:
@@ -142,25 +151,31 @@ def _is_better(moved: float, as_it_is: float) -> bool:
 
 def _curve(source: Source, targets: Looks, k: int) -> Array | None:
     """(96,): likeness of target class k and its namesake for each shift; None where one of them has no day."""
-    if targets.names[k] not in source.looks.names or not has_day(targets, k):
+    if targets.names[k] not in source.looks.names or not source.target_has_day[k]:
         return None
     j = source.looks.names.index(targets.names[k])
-    return _likeness(source, targets, k, j, range(SLOTS)) if has_day(source.looks, j) else None
+    return _likeness(source, targets, k, j, range(SLOTS)) if source.has_day[j] else None
 
 
-def _likeness(source: Source, targets: Looks, k: int, j: int, shifts: Iterable[int]) -> Array:
+def _likeness(source: Source, targets: Looks, k: int, j: int, shifts: Sequence[int]) -> Array:
     """Of target class k and source class j, seen with young eyes, for shifts in slots; a flat one is like nothing."""
-    moved = _seen_as(source, targets, k, np.array([np.roll(source.looks.shape[j], slots) for slots in shifts]))
+    moved = source.looks.shape[j][(np.arange(SLOTS) - np.array(shifts)[:, None]) % SLOTS]
     seen = targets.visits[k] > 0
-    return np.asarray(np.nan_to_num([shape_likeness(targets.shape[k], one, seen) for one in moved]))
+    x, y = _seen_as(source, targets, k, moved)[:, seen], targets.shape[k][seen]
+    x, y = x - x.mean(axis=1, keepdims=True), y - y.mean()
+    sizes = np.sqrt((x * x).sum(axis=1) * (y * y).sum())
+    return np.asarray(np.where(sizes > 1e-9, (x * y).sum(axis=1) / np.maximum(sizes, 1e-9), 0.0))
 
 
-def has_day(looks: Looks, k: int) -> bool:
-    """Was the day of class k seen, and is it a shape rather than noise?"""
-    seen = looks.visits[k] > 0
-    later = np.roll(looks.shape[k], SLOTS_AN_HOUR)
-    likeness = shape_likeness(looks.shape[k], later, seen & np.roll(seen, SLOTS_AN_HOUR))
-    return bool(_is_seen(looks, k) and np.isfinite(likeness) and likeness > SMOOTH)
+def _days(looks: Looks) -> Array:
+    """(classes,): was the day of a class seen, and is it a shape rather than noise?"""
+    found = np.zeros(len(looks.names), bool)
+    for k in range(len(looks.names)):
+        seen = looks.visits[k] > 0
+        both = seen & np.roll(seen, SLOTS_AN_HOUR)
+        likeness = shape_likeness(looks.shape[k], np.roll(looks.shape[k], SLOTS_AN_HOUR), both)
+        found[k] = _is_seen(looks, k) and likeness > SMOOTH
+    return found
 
 
 def _is_seen(looks: Looks, k: int) -> bool:
@@ -169,12 +184,12 @@ def _is_seen(looks: Looks, k: int) -> bool:
 
 def phase_of(source: Source, targets: Looks, k: int, j: int) -> int:
     """The environment's phase, if source class j has a day and target class k, where it was seen, does not object."""
-    if source.phase_s == 0 or not has_day(source.looks, j):
+    if source.phase_s == 0 or not source.has_day[j]:
         return 0
     if not _is_seen(targets, k):
         return source.phase_s
     as_it_is, moved = _likeness(source, targets, k, j, (0, source.phase_s // SLOT_S))
-    return source.phase_s if has_day(targets, k) and _is_better(moved, as_it_is) else 0
+    return source.phase_s if source.target_has_day[k] and _is_better(moved, as_it_is) else 0
 
 
 def step_ratio(source: Source, targets: Looks, k: int, j: int) -> float:
@@ -198,7 +213,8 @@ def compared(source: Source, targets: Looks, k: int, j: int) -> tuple[Aligned, A
         other = resampled(own, made.step_ratio)
         features[LOG_RATIO] += np.log(_drop(own) / _drop(other))
         features[LAG1] = np.clip(features[LAG1] + _drop(own) - _drop(other), -1.0, 1.0)
-    return made, features, np.roll(looks.shape[j], slots), np.roll(looks.visits[j], slots)
+    shape, visits = looks.shape[j], looks.visits[j]
+    return (made, features, np.roll(shape, slots), np.roll(visits, slots)) if slots else (made, features, shape, visits)
 
 
 def gain(source: Source, targets: Looks, k: int, j: int, phase: int) -> float:
@@ -206,16 +222,16 @@ def gain(source: Source, targets: Looks, k: int, j: int, phase: int) -> float:
 
     Least squares of the target's shape on the source's, drawn towards 1 as far as noise and youth leave it open.
     """
-    if not _is_seen(targets, k) or not has_day(source.looks, j):
+    if not _is_seen(targets, k) or not source.has_day[j]:
         return 1.0
     seen = targets.visits[k] > 0
     x = _seen_as(source, targets, k, np.roll(source.looks.shape[j], phase // SLOT_S))[seen]
     y = targets.shape[k][seen]
     x, y = x - x.mean(), y - y.mean()
-    power = float(x @ x)
+    power = float((x * x).sum())
     if power < 1e-6:
         return 1.0
-    found = float(x @ y) / power
+    found = float((x * y).sum()) / power
     noise = float(np.mean((y - found * x) ** 2)) * ALIKE_SLOTS / power
     days = max(float(targets.samples[k] * targets.step_ms[k]) / DAY_MS, 0.5)
     sure = GAIN_SPREAD**2 / (GAIN_SPREAD**2 + noise + GAIN_YOUNG**2 / days)

@@ -102,7 +102,7 @@ def distance(source: Source, targets: Looks, k: int, j: int) -> tuple[float, flo
     seen = (targets.visits[k] > 0) & (visits > 0)
     likeness = shape_likeness(targets.shape[k], shape, seen)
     # Noise beside noise is not like it, and says nothing: one of the two must have a day.
-    if np.isfinite(likeness) and (align.has_day(targets, k) or align.has_day(source.looks, j)):
+    if np.isfinite(likeness) and (source.target_has_day[k] or source.has_day[j]):
         weights.append(SHAPE_WEIGHT * float(seen.mean()))
         offs.append((1.0 - likeness) / SHAPE_SPREAD)
     weight, apart = np.array(weights), np.minimum(np.array(offs), 6.0)
