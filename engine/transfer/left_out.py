@@ -19,7 +19,7 @@ import numpy as np
 
 from engine.columns import Array
 from engine.prior import STRENGTHS
-from engine.transfer import fingerprint, learned
+from engine.transfer import align, fingerprint, learned
 from engine.transfer.fingerprint import Looks
 from engine.transfer.learned import Learned, mean_known
 from engine.transfer.match import ADAPT, COLD, NAMED, REUSE, match
@@ -113,8 +113,8 @@ def _distances(cast: Cast, is_own: Array) -> dict[str, tuple[float, str]]:
     """Distance and zone of each class of the entity that the rest has as well."""
     ours = fingerprint.by_class(_subset(cast.looks, cast.rows[is_own]))
     theirs = fingerprint.by_class(_subset(cast.looks, cast.rows[~is_own]))
-    shared = set(theirs.names)
-    matches = {name: match(theirs, ours, k) for k, name in enumerate(ours.names) if name in shared}
+    shared, seen = set(theirs.names), align.towards(theirs, ours)
+    matches = {name: match(seen, ours, k) for k, name in enumerate(ours.names) if name in shared}
     return {name: (one.distance, one.zone) for name, one in matches.items()}
 
 

@@ -1,6 +1,7 @@
 """Lend: from a source snapshot, and a plan if there is one, to the prior that a shard seeds its new series with.
 
-Owns which arrays of a source are lent to whom. How strongly is `strength.py`; how a zone was found is `match.py`.
+Owns which arrays of a source are lent to whom. How strongly is `strength.py`; how a zone was found is `match.py`; how
+what is lent is moved towards the target is `align.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from engine.columns import Array
 from engine.components import tail
 from engine.prior import Prior
 from engine.snapshot import State, json_column, read_json_column
-from engine.transfer import card, form
+from engine.transfer import align, card, form
+from engine.transfer.align import AS_IT_IS, Aligned
 from engine.transfer.match import NAMED
 from engine.transfer.plan import Plan, check, digest
 from engine.transfer.strength import AGE_TICKS, HISTOGRAM_TICKS, LEARNED_TICKS, LOUDER, STRENGTHS
@@ -33,7 +35,7 @@ def read_prior(source: State, plan: Plan | None = None) -> Prior:
     entries = [entry for entry in plan.entries if entry.zone in STRENGTHS and entry.source is not None]
     return prior_of(
         source, [str(entry.source) for entry in entries], [entry.target for entry in entries],
-        [entry.zone for entry in entries],
+        [entry.zone for entry in entries], [entry.aligned for entry in entries],
     )  # fmt: skip
 
 
@@ -45,12 +47,17 @@ def strengths_of(source: State) -> Array:
     return np.asarray(np.minimum(source.arrays["n0"].astype(np.float64), np.array(STRENGTHS[NAMED])))
 
 
-def prior_of(source: State, of: list[str], names: list[str], zones: list[str]) -> Prior:
-    """A prior that lends to class names[n] what the source's class of[n] has, as strongly as zones[n] allows."""
+def prior_of(
+    source: State, of: list[str], names: list[str], zones: list[str], aligned: list[Aligned] | None = None
+) -> Prior:
+    """A prior that lends to class names[n] what the source's class of[n] has, as strongly as zones[n] allows.
+
+    aligned: how each is moved; None: all as they are.
+    """
     theirs, a = read_json_column(source.arrays["classes"]), source.arrays
     at = [theirs.index(name) for name in of]
     arrays = {name: a[name][at].astype(dtype) for name, dtype in lent.PER_CLASS.items()}
-    arrays |= _pairs(source, at)
+    arrays = align.applied(arrays | _pairs(source, at), aligned or [AS_IT_IS] * len(of))
     arrays["classes"] = json_column(names)
     arrays["origin"] = json_column({"environment": source.manifest.get("environment"), "source": digest(source)})
     louder = [tail.moved(shares, by) for shares, by in zip(a["channels"].astype(np.float64), LOUDER, strict=True)]

@@ -18,18 +18,20 @@ from engine.errors import ConfigError, RefusedPlan
 from engine.roster import Roster
 from engine.series import stable_id
 from engine.snapshot import State, pack, read_json_column
-from engine.transfer import card, fingerprint, form
+from engine.transfer import align, card, fingerprint, form
+from engine.transfer.align import AS_IT_IS, Aligned
 from engine.transfer.fingerprint import Looks
 from engine.transfer.match import COLD, NAMED, match
 from engine.transfer.strength import LIVE, components, thaw
 
 SCHEMA = "graft.plan/1"
-_HEADER = ["class", "series", "from", "distance", "evidence", "zone", "strength", "stage", "because"]
+_HEADER = ["class", "series", "from", "distance", "evidence", "zone", "strength", "stage", "aligned", "because"]
 #: How the strengths in the table are to be read, and what becomes of them.
 LEGEND = (
     "strength: pseudo-samples of scale, season, level of the season, structure, tail. Each entity tries it for an hour "
     "beside its cold version, adopts it if it is alike, and keeps the cold version for a day; the shape of the day is "
-    "on trial until it was seen once. Entities that have begun before it is applied stay as they are."
+    "on trial until it was seen once. aligned: hours by which its day is later, its size and its step, all beside the "
+    "source's. Entities that have begun before it is applied stay as they are."
 )
 
 
@@ -38,6 +40,7 @@ class Entry:
     """What happens to one metric class of the target. source: class that lends, None where it stays cold.
 
     distance in spreads of the source's class, None where there is none; evidence: how much the target knows of itself.
+    phase_s, gain, step_ratio: see `align.Aligned`.
     """
 
     target: str
@@ -48,6 +51,21 @@ class Entry:
     zone: str
     by: str
     because: str
+    phase_s: int = AS_IT_IS.phase_s
+    gain: float = AS_IT_IS.gain
+    step_ratio: float = AS_IT_IS.step_ratio
+
+    @property
+    def aligned(self) -> Aligned:
+        """How what is lent is moved."""
+        return Aligned(self.phase_s, self.gain, self.step_ratio)
+
+    def __str__(self) -> str:
+        """What a plan's id is made from: without what is not moved, as in plans from before anything was."""
+        decided = ((name, getattr(self, name)) for name in Entry.__dataclass_fields__)
+        still = AS_IT_IS._asdict()
+        told = [f"{name}={value!r}" for name, value in decided if name not in still or still[name] != value]
+        return f"Entry({', '.join(told)})"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, with what follows from the zone; stage and thaw are None where it stays cold."""
@@ -96,7 +114,9 @@ def _row(entry: Entry) -> list[str]:
     strength = "/".join(f"{rows:g}" for rows in components(entry.zone).values()) or "-"
     stage = LIVE if entry.zone != COLD else "-"
     known = f"{entry.evidence:.1f}"
-    return [entry.target, str(entry.series), lender, far, known, entry.zone, strength, stage, entry.because]
+    made = entry.aligned
+    moved = "-" if made == AS_IT_IS else f"{made.phase_s / 3600:+g} h x{made.gain:.2f} step x{made.step_ratio:.3g}"
+    return [entry.target, str(entry.series), lender, far, known, entry.zone, strength, stage, moved, entry.because]
 
 
 def check(made: Plan, source: State) -> None:
@@ -123,9 +143,12 @@ def plan(source: State, target: State) -> Plan:
         )
     theirs = looks_of(source)
     roster = Roster.restore(target.arrays, EngineConfig())
-    ours = fingerprint.by_class(fingerprint.of_rows(roster))
+    rows = fingerprint.of_rows(roster)
+    ours = fingerprint.by_class(rows)
+    begin = align.begin_slot(roster.rows.change.slot[: len(roster.names)], rows.step_ms, rows.samples)
+    seen = align.towards(theirs, ours, own=source.arrays["own"].astype(np.float64), begin_slot=begin)
     young = sorted(set(roster.classes) - set(ours.names))
-    entries = [_entry(theirs, ours, k) for k in range(len(ours.names))]
+    entries = [_entry(seen, ours, k) for k in range(len(ours.names))]
     entries += [_entry_of_unknown(theirs, name, roster.classes.count(name)) for name in young]
     part = {key: target.manifest.get(key) for key in ("topic", "partition", "next_offset")}
     return Plan(
@@ -146,18 +169,23 @@ def _refused(source: State) -> str | None:
     return None
 
 
-def _entry(theirs: Looks, ours: Looks, k: int) -> Entry:
+def _entry(theirs: align.Source, ours: Looks, k: int) -> Entry:
     found = match(theirs, ours, k)
     is_lent = found.source >= 0 and found.zone != COLD
+    made = AS_IT_IS
+    if is_lent:
+        made = found.aligned._replace(gain=align.gain(theirs, ours, k, found.source, found.aligned.phase_s))
+    moved = align.words(made)
     return Entry(
         target=ours.names[k],
         series=int(ours.series[k]),
-        source=theirs.names[found.source] if is_lent else None,
+        source=theirs.looks.names[found.source] if is_lent else None,
         distance=round(found.distance, 4) if np.isfinite(found.distance) else None,
         evidence=round(found.evidence, 4),
         zone=found.zone,
         by=found.by,
-        because=found.because,
+        because=f"{found.because}; {moved}" if moved else found.because,
+        **made._asdict(),
     )
 
 

@@ -17,12 +17,14 @@ from typing import Any
 
 from engine.config import ENGINE_VERSION
 from engine.errors import ConfigError, RefusedPlan
+from engine.transfer.align import AS_IT_IS, MOST_GAIN, MOST_RATIO, SLOT_S, Aligned
 from engine.transfer.match import ADAPT, COLD, NAMED, REUSE
 from engine.transfer.plan import SCHEMA, Entry, Plan
 from engine.transfer.strength import components
 
 #: Classes of a plan, and characters of a text in it: far more than any environment has.
 MOST_ENTRIES, MOST_CHARACTERS = 100_000, 2_000
+HALF_DAY_S = 43_200
 ZONES = (REUSE, NAMED, ADAPT, COLD)
 _DIGEST = re.compile(r"[0-9a-f]{16}")
 _PLACE = ("topic", "partition", "next_offset")
@@ -75,7 +77,24 @@ def _entry(told: object, k: int) -> Entry:
         zone=str(zone),
         by=_text(one.get("by"), f"{where}.by"),
         because=_text(one.get("because"), f"{where}.because"),
+        **_aligned(one, where)._asdict(),
     )
+
+
+def _aligned(one: Mapping[str, Any], where: str) -> Aligned:
+    """How an entry is moved; not at all in a plan that was made before that was known."""
+    phase_s = one.get("phase_s", AS_IT_IS.phase_s)
+    if type(phase_s) is not int or phase_s % SLOT_S or not -HALF_DAY_S < phase_s <= HALF_DAY_S:
+        raise ConfigError(
+            f"{where}.phase_s of the plan is {_short(phase_s)}; it must be whole quarters of an hour within half a day."
+        )
+    gain = _number(one.get("gain", AS_IT_IS.gain), f"{where}.gain")
+    if gain > MOST_GAIN:
+        raise ConfigError(f"{where}.gain of the plan is {_short(gain)}; it must be a number from 0 to {MOST_GAIN:g}.")
+    step_ratio = _number(one.get("step_ratio", AS_IT_IS.step_ratio), f"{where}.step_ratio")
+    if not 1.0 / MOST_RATIO <= step_ratio <= MOST_RATIO:
+        raise ConfigError(f"{where}.step_ratio of the plan is {_short(step_ratio)}; it must be a ratio of two steps.")
+    return Aligned(phase_s, gain, step_ratio)
 
 
 def _object(value: object, where: str) -> Mapping[str, Any]:

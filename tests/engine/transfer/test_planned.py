@@ -32,6 +32,8 @@ def entries(draw: st.DrawFn) -> tuple[Entry, ...]:
             Entry(
                 target=name, series=draw(st.integers(0, 1000)), source=None if zone == COLD else draw(TEXT),
                 distance=draw(st.none() | NUMBER), evidence=draw(NUMBER), zone=zone, by=draw(TEXT), because=draw(TEXT),
+                phase_s=900 * draw(st.integers(-47, 48)), gain=draw(st.floats(0, 2)),
+                step_ratio=draw(st.floats(1e-3, 1e3)),
             )
         )  # fmt: skip
     return tuple(made)
