@@ -101,7 +101,8 @@ def _retune(roster: Roster, row: int, _entity: int, params: dict[str, Any]) -> N
 def _relevel(roster: Roster, row: int, shift: float, mean: float, sd: float, season_level: float) -> None:
     rows = roster.rows
     level.relevel(rows.level, row, mean + shift, sd)
-    season.relevel(rows.season, row, season_level, int(rows.change.slot[row]), float(rows.change.entry[row]))
+    slot, entry = int(rows.change.slot[row]), float(rows.change.entry[row])
+    season.relevel(rows.season, row, mean + shift, sd, season_level, slot, entry)
     change.clear(rows.change, row)
 
 

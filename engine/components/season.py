@@ -6,8 +6,11 @@ is found, not configured: it sets how much one sample may move its slot, so that
 yesterday within one slot. Missing slots and irregular steps need no special case, because a slot is chosen by the
 clock of the sample.
 
-Not obvious: the profile learns within its slot too; on minute data it follows the last quarter of an hour as much as
-the same time yesterday. That was measured to be better than a slower profile, for scoring. A seed brings a shape.
+Not obvious. (1) The profile learns within its slot too; on minute data it follows the last quarter of an hour as much
+as the same time yesterday. That was measured to be better than a slower profile, for scoring. (2) A seed brings a
+shape. (3) On its first days a series' mean moves with the day, and a profile beside it would be that of another mean a
+day later: so what a slot has seen is held where it was. And a slot that was never seen begins as the one before it
+ended.
 """
 
 from __future__ import annotations
@@ -36,6 +39,9 @@ SPREAD_RATE, SPREAD_FIRST = 0.005, 0.25
 #: day's outage is not what the next day usually has. It is kept in steps of 1 / STEADY_STEPS sd; where there is none
 #: yet, a value is as far off as can be.
 STEADY_RATE, STEADY_STEPS, NO_STEADY, FAR_OFF = 0.5, 20.0, -128, 12.0
+#: Event time for which what a slot has seen is held while the mean moves; later the mean hardly does, and what moves is
+#: the day itself.
+HELD_MS, HELD_MOST = 4.0 * DAY_MS, 100.0
 #: A squared residual counts up to so many of its usual ones, so that an incident is no habit of its hour.
 SPREAD_MOST = 9.0
 
@@ -43,7 +49,8 @@ SPREAD_MOST = 9.0
 class Season(NamedTuple):
     """profile in sd, bucket-major; steady: the same of many days, in steps; visits: learned samples of a slot, to
     255; spread: variance of the residual in an hour of the day over sigma squared, bucket-major; sigma: rms of the
-    residual, in sd."""
+    residual, in sd. held_mean, held_sd: what the profile is relative to, in the recipe's unit; 0 at first. lent: what
+    was lent for the slot that is entered."""
 
     profile: Array
     steady: Array
@@ -52,6 +59,9 @@ class Season(NamedTuple):
     level: Array
     sigma: Array
     count: Array  # type: ignore[assignment]  # nobody counts the fields of columns
+    held_mean: Array
+    held_sd: Array
+    lent: Array
 
 
 COLUMNS = {
@@ -62,6 +72,9 @@ COLUMNS = {
     "level": Column(np.float32),
     "sigma": Column(np.float32, 1.0),
     "count": Column(np.float32),
+    "held_mean": Column(np.float64),
+    "held_sd": Column(np.float64),
+    "lent": Column(np.float32),
 }
 
 
@@ -75,6 +88,39 @@ def slot_of(ts_ms: int, offset_ms: int) -> int:
 def expected(season: Season, row: int, slot: int) -> float:
     """What z should be now."""
     return np.float64(season.level[row]) + np.float64(season.profile[slot, row])
+
+
+@inline
+def hold(season: Season, row: int, mean: float, sd: float, step_ms: float) -> None:
+    """A slot begins. mean, sd: of the series, now. What visited slots have, in its unit, is what they had."""
+    if np.float64(season.count[row]) * step_ms > HELD_MS:
+        return
+    was = season.held_sd[row]
+    if was > 0.0:
+        ratio = min(was / sd, HELD_MOST)
+        moved = min(max((mean - season.held_mean[row]) / sd, -HELD_MOST), HELD_MOST)
+        for slot in range(SLOTS):
+            if season.visits[slot, row] > 0:
+                season.profile[slot, row] = np.float32(np.float64(season.profile[slot, row]) * ratio - moved)
+    season.held_mean[row], season.held_sd[row] = mean, sd
+
+
+@inline
+def carry(season: Season, row: int, slot: int, step_ms: float, smooth: float) -> None:
+    """A slot begins: if it was never seen, as far from what was lent for it, if anything, as the one before it ended.
+
+    smooth: autocorrelation from one sample to the next, or a guess of it; less of it is left after a slot.
+    """
+    if season.visits[slot, row] > 0:
+        season.lent[row] = np.float32(0.0)
+        return
+    before = slot - 1 if slot > 0 else SLOTS - 1
+    lent = np.float64(season.profile[slot, row])
+    if season.visits[before, row] > 0:
+        samples = min(SLOT_MS / step_ms, SLOT_SAMPLES) if step_ms > 0.0 else SLOT_SAMPLES
+        off = np.float64(season.profile[before, row]) - np.float64(season.lent[row])
+        season.profile[slot, row] = np.float32(lent + max(smooth, 0.0) ** (0.5 * samples) * off)
+    season.lent[row] = np.float32(lent)
 
 
 @inline
@@ -128,11 +174,14 @@ def relative(season: Season, row: int, residual: float, spread: float) -> float:
 
 
 @inline
-def learn(season: Season, row: int, slot: int, residual: float, step_ms: float, is_held: bool) -> None:
+def learn(
+    season: Season, row: int, slot: int, residual: float, step_ms: float, is_held: bool, is_lent: bool
+) -> None:  # fmt: skip
     """residual: z - expected, without novelty, so that learning is bounded by the clip of z.
 
-    is_held: a change is suspected, so only the size of the residual is learned. Else a shift would be in the profile of
-    the slots that it fell into, and come back as a second one a day later.
+    is_held: a change is suspected, so only the size of the residual is learned. Else a shift would be in the
+    profile of the slots that it fell into, and come back as a second one a day later. is_lent: a shape was lent.
+    Without one, what a slot has at its first sample says nothing of a level that all others follow.
     """
     count = np.float64(season.count[row])
     rate = max(LEVEL_RATE, 1.0 / (count + 1.0))
@@ -145,6 +194,7 @@ def learn(season: Season, row: int, slot: int, residual: float, step_ms: float, 
         size = min((residual * residual + 1e-8) / (sigma * sigma + 1e-8), SPREAD_MOST * max(usual, 1.0))
         young = SPREAD_FIRST / (visits + 2.0) if visits < 255.0 else 0.0
         season.spread[hour, row] += np.float32(max(SPREAD_RATE * dense, young) * (size - usual))
+        rate = rate if is_lent or visits > 0.0 else 0.0
         season.level[row] += np.float32(rate * residual)
         slow = max(PROFILE_RATE * dense, 1.0 / (visits + 1.0))
         season.profile[slot, row] += np.float32(slow * residual * (1.0 - rate))
@@ -157,8 +207,12 @@ def learn(season: Season, row: int, slot: int, residual: float, step_ms: float, 
     season.count[row] = np.float32(count + 1.0 if count < MOST_COUNT else MOST_COUNT - TURN + 1.0)
 
 
-def relevel(season: Season, row: int, level: float, slot: int, entry: float) -> None:
-    """Undo what a shift has taught: the level from before it, and the profile of the slot that it fell into."""
+def relevel(season: Season, row: int, mean: float, sd: float, level: float, slot: int, entry: float) -> None:
+    """Undo what a shift has taught: the level from before it, and the profile of the slot that it fell into.
+
+    mean, sd: what the series has from now on, and its whole day with it.
+    """
+    season.held_mean[row], season.held_sd[row] = mean, sd
     season.level[row] = level
     if slot < SLOTS:
         season.profile[slot, row] = entry

@@ -69,3 +69,27 @@ def test_distil_is_centred_and_needs_no_unit() -> None:
     assert a["shape"].mean() == pytest.approx(0.0, abs=1e-6)
     np.testing.assert_allclose(a["shape"], b["shape"], atol=1e-3)
     assert a["shape"].max() > 1.0
+
+
+def test_the_second_day_knows_the_first() -> None:
+    # On its first day a series' mean moves with the day, and what a slot has seen does not move with it.
+    ts_ms = START_MS + 9 * 3_600_000 + 300_000 * np.arange(2 * 288)
+    expected, wanted = last_day(ts_ms)
+    assert np.sqrt(np.mean((expected - wanted) ** 2)) < 2.0
+
+
+def test_a_slot_that_was_never_seen_begins_as_the_one_before_ended() -> None:
+    ts_ms = START_MS + 60_000 * np.arange(720)
+    values = np.linspace(0.0, 100.0, len(ts_ms)) + np.random.default_rng(3).normal(0.0, 0.1, len(ts_ms))
+    _, verdict = entity_run(values[:, None], ts_ms)
+    assert np.abs(verdict.expected - values)[360:].mean() < 5.0
+
+
+def test_what_is_held_goes_with_a_level_that_was_ordered() -> None:
+    ts_ms = START_MS + 300_000 * np.arange(288)
+    shard, _ = entity_run((curve(ts_ms) + 100.0)[:, None], ts_ms)
+    rows = shard.roster.rows
+    before = rows.season.profile[:, 0].copy()
+    season.relevel(rows.season, 0, 500.0, 5.0, 0.0, 255, 0.0)
+    plain(season.hold)(rows.season, 0, 500.0, 5.0, 300_000.0)
+    np.testing.assert_array_equal(rows.season.profile[:, 0], before)
