@@ -36,10 +36,17 @@ def test_a_hostile_source_costs_no_more_than_the_bound(hostile: Town) -> None:
 
 
 def test_a_hostile_source_that_was_planned_for_costs_nothing() -> None:
-    far = source(Town(seed=1, phase_h=8.0))
+    far = source(Town(seed=1, harmonic=3))
     town = TARGETS[0]
     prior = read_prior(far, plan(far, grown(town, days=2)))
     np.testing.assert_array_equal(first_day(town, prior).expected, first_day(town, None).expected)
+
+
+def test_a_source_in_another_zone_that_was_planned_for_is_as_good_as_a_twin() -> None:
+    """That of the 8 h is moved: it is lent, and not only refused."""
+    far = source(Town(seed=1, phase_h=8.0))
+    prior = read_prior(far, plan(far, grown(TARGETS[0], days=2)))
+    assert all(first_day(town, prior).error < 0.95 * first_day(town, None).error for town in TARGETS)
 
 
 def test_a_wrong_shape_is_evicted_and_a_right_one_kept() -> None:
