@@ -168,7 +168,6 @@ def _value(
         step_ms = np.float64(rows.presence.step_ms[row])
         if slot != season.slot_of(last_ms, context.offset_ms):
             season.hold(rows.season, row, rows.level.mean[row], sd, step_ms)
-            season.carry(rows.season, row, slot, step_ms, level.smoothness(rows.level, row))
             season.enter(rows.season, row, slot, step_ms)
         forecast = season.expected(rows.season, row, slot)
         residual = z - forecast
@@ -184,13 +183,13 @@ def _value(
         is_old = change.is_old(count, step_ms)
         _watch_level(row, ts_ms, slot, value, sd, is_old, at, rows, events, context)
         is_held = change.is_suspected(rows.change, row, is_old)
-        mean, level_now = rows.level.mean[row], np.float64(rows.season.level[row])
+        mean = rows.level.mean[row]
         is_tried = rows.trial.state[row] == trial.ON
-        season.learn(rows.season, row, slot, residual, step_ms, is_held, is_tried)
+        season.learn(rows.season, row, slot, residual, step_ms, is_held, is_tried or rows.change.known[row] != 0)
         level.learn(rows.level, row, value, sd)
         if is_tried:
-            lent = np.float64(rows.change.entry[row] if rows.change.known[row] != 0 else rows.season.lent[row])
-            trial.learn(rows.trial, rows.level, rows.season, row, slot, value, sd, z - level_now - lent, mean, lent)
+            lent = np.float64(rows.change.entry[row])
+            trial.learn(rows.trial, rows.level, rows.season, row, slot, value, sd, residual, mean, lent)
     else:
         level.learn(rows.level, row, value, sd)
     return z, news, r_season, spread, stray
@@ -258,7 +257,7 @@ def restart(rows: Rows, block: Block, pool: Array, row: int) -> None:
     rows.level.count[row], rows.level.var[row], rows.level.step[row] = 0.0, 0.0, 0.0
     rows.level.far[row], rows.level.prior_step[row] = np.float32(0.01), np.float32(0.0)
     rows.season.count[row], rows.season.level[row], rows.season.sigma[row] = 0.0, 0.0, 1.0
-    rows.season.held_mean[row], rows.season.held_sd[row], rows.season.lent[row] = 0.0, 0.0, 0.0
+    rows.season.held_mean[row], rows.season.held_sd[row] = 0.0, 0.0
     for slot in range(season.SLOTS):
         rows.season.profile[slot, row] = np.float32(0.0)
         rows.season.visits[slot, row] = 0

@@ -100,12 +100,6 @@ def _lent_rows(level: Level, row: int) -> float:
 
 
 @inline
-def smoothness(level: Level, row: int) -> float:
-    """Autocorrelation from one sample to the next as far as variance and step tell it; 0 where they do not."""
-    return np.float64(1.0 - 0.5 * level.step[row] / level.var[row]) if level.var[row] > 0.0 else 0.0
-
-
-@inline
 def score(level: Level, row: int, value: float, sd: float) -> tuple[float, float]:
     """(z, novelty): distance from the mean in sd, clipped at 6, and the signed extra distance that is news."""
     q = (value - level.mean[row]) / sd

@@ -9,8 +9,7 @@ clock of the sample.
 Not obvious. (1) The profile learns within its slot too; on minute data it follows the last quarter of an hour as much
 as the same time yesterday. That was measured to be better than a slower profile, for scoring. (2) A seed brings a
 shape. (3) On its first days a series' mean moves with the day, and a profile beside it would be that of another mean a
-day later: so what a slot has seen is held where it was. And a slot that was never seen begins as the one before it
-ended.
+day later: so what a slot has seen is held where it was.
 """
 
 from __future__ import annotations
@@ -49,8 +48,7 @@ SPREAD_MOST = 9.0
 class Season(NamedTuple):
     """profile in sd, bucket-major; steady: the same of many days, in steps; visits: learned samples of a slot, to
     255; spread: variance of the residual in an hour of the day over sigma squared, bucket-major; sigma: rms of the
-    residual, in sd. held_mean, held_sd: what the profile is relative to, in the recipe's unit; 0 at first. lent: what
-    was lent for the slot that is entered."""
+    residual, in sd. held_mean, held_sd: what the profile is relative to, in the recipe's unit; 0 at first."""
 
     profile: Array
     steady: Array
@@ -61,7 +59,6 @@ class Season(NamedTuple):
     count: Array  # type: ignore[assignment]  # nobody counts the fields of columns
     held_mean: Array
     held_sd: Array
-    lent: Array
 
 
 COLUMNS = {
@@ -74,7 +71,6 @@ COLUMNS = {
     "count": Column(np.float32),
     "held_mean": Column(np.float64),
     "held_sd": Column(np.float64),
-    "lent": Column(np.float32),
 }
 
 
@@ -103,24 +99,6 @@ def hold(season: Season, row: int, mean: float, sd: float, step_ms: float) -> No
             if season.visits[slot, row] > 0:
                 season.profile[slot, row] = np.float32(np.float64(season.profile[slot, row]) * ratio - moved)
     season.held_mean[row], season.held_sd[row] = mean, sd
-
-
-@inline
-def carry(season: Season, row: int, slot: int, step_ms: float, smooth: float) -> None:
-    """A slot begins: if it was never seen, as far from what was lent for it, if anything, as the one before it ended.
-
-    smooth: autocorrelation from one sample to the next, or a guess of it; less of it is left after a slot.
-    """
-    if season.visits[slot, row] > 0:
-        season.lent[row] = np.float32(0.0)
-        return
-    before = slot - 1 if slot > 0 else SLOTS - 1
-    lent = np.float64(season.profile[slot, row])
-    if season.visits[before, row] > 0:
-        samples = min(SLOT_MS / step_ms, SLOT_SAMPLES) if step_ms > 0.0 else SLOT_SAMPLES
-        off = np.float64(season.profile[before, row]) - np.float64(season.lent[row])
-        season.profile[slot, row] = np.float32(lent + max(smooth, 0.0) ** (0.5 * samples) * off)
-    season.lent[row] = np.float32(lent)
 
 
 @inline
@@ -175,13 +153,13 @@ def relative(season: Season, row: int, residual: float, spread: float) -> float:
 
 @inline
 def learn(
-    season: Season, row: int, slot: int, residual: float, step_ms: float, is_held: bool, is_lent: bool
+    season: Season, row: int, slot: int, residual: float, step_ms: float, is_held: bool, is_known: bool
 ) -> None:  # fmt: skip
     """residual: z - expected, without novelty, so that learning is bounded by the clip of z.
 
     is_held: a change is suspected, so only the size of the residual is learned. Else a shift would be in the
-    profile of the slots that it fell into, and come back as a second one a day later. is_lent: a shape was lent.
-    Without one, what a slot has at its first sample says nothing of a level that all others follow.
+    profile of the slots that it fell into, and come back as a second one a day later. is_known: the slot was seen
+    on an earlier day, or lent. If not, its residual says nothing of a level that all slots follow.
     """
     count = np.float64(season.count[row])
     rate = max(LEVEL_RATE, 1.0 / (count + 1.0))
@@ -194,7 +172,7 @@ def learn(
         size = min((residual * residual + 1e-8) / (sigma * sigma + 1e-8), SPREAD_MOST * max(usual, 1.0))
         young = SPREAD_FIRST / (visits + 2.0) if visits < 255.0 else 0.0
         season.spread[hour, row] += np.float32(max(SPREAD_RATE * dense, young) * (size - usual))
-        rate = rate if is_lent or visits > 0.0 else 0.0
+        rate = rate if is_known else 0.0
         season.level[row] += np.float32(rate * residual)
         slow = max(PROFILE_RATE * dense, 1.0 / (visits + 1.0))
         season.profile[slot, row] += np.float32(slow * residual * (1.0 - rate))

@@ -58,7 +58,7 @@ def learn(
 ) -> None:  # fmt: skip
     """Judge the shape by one sample, and set the mean. To be called after level and season have learned it.
 
-    mean: before this sample; lent: what was lent for the slot; residual: z less that and the season's level, in sd.
+    mean: before this sample; lent: the slot's profile when it was entered; residual: z - expected, in sd.
     """
     count = level.count[row]
     plain = trial.plain[row] if count > FIRST else mean
@@ -84,7 +84,7 @@ def _evict(trial: Trial, level: Level, season: Season, row: int) -> None:
     for slot in range(SLOTS):
         is_seen = season.visits[slot, row] > 0
         season.profile[slot, row] = season.profile[slot, row] + season.level[row] if is_seen else np.float32(0.0)
-    season.level[row], season.lent[row] = np.float32(0.0), np.float32(0.0)
+    season.level[row] = np.float32(0.0)
 
 
 def seed(trial: Trial, row: int) -> None:

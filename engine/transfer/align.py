@@ -8,25 +8,22 @@ moves as well. A level is never lent. Structure needs no code: covariances are l
 back in each metric's own scale, which is whitening and recolouring (CORAL) with the diagonal of the covariance alone;
 of a young target more of it is not known.
 
-Not obvious: a target's first day does not look like its day. It is seen from a mean that still runs after it, which
-turns a sine by hours. So a source's day is first seen with the same eyes (`young`), and moved then.
+Not obvious: that a target's first day looks like its day at all. What a slot has seen is held while the mean still runs
+after the day (`season.hold`); before it was, a sine was turned by hours.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 from engine.columns import Array
-from engine.components.season import DAY_MS, LEVEL_RATE, PROFILE_RATE, SLOT_MS, SLOT_SAMPLES, SLOTS
+from engine.components.season import DAY_MS, SLOT_MS, SLOTS
 from engine.transfer.fingerprint import LAG1, LOG_RATIO, SEEN_SHARE, Looks, shape_likeness
 
 SLOT_S, SLOTS_AN_HOUR = SLOT_MS // 1000, 4
-#: A series that was watched for so long has its mean; its shape needs no young eyes.
-SETTLED_DAYS = 8
 #: The mean likeness of the moved classes is this at least, and beyond that of the unmoved by so many standard errors
 #: (Fisher's z); and so many of the classes that have a day must say so, each for itself, and two at least: one day of
 #: a slow series is like any sine somewhere.
@@ -65,63 +62,20 @@ class Source(NamedTuple):
     """The classes of a source as one target is to see them, see `towards`.
 
     has_day, target_has_day: bool, of the classes of each side; own: lag covariances, (classes, 21); phase_s: of the
-    whole environment; begin_slot: quarter of an hour of the day at which the target began to watch.
+    whole environment.
     """
 
     looks: Looks
     has_day: Array
     target_has_day: Array
     own: Array | None
-    begin_slot: int
     phase_s: int = 0
 
 
-def towards(looks: Looks, targets: Looks, *, own: Array | None = None, begin_slot: int = 0) -> Source:
+def towards(looks: Looks, targets: Looks, *, own: Array | None = None) -> Source:
     """The classes of a source, as they are to be seen by a target. own: None if steps are the same."""
-    source = Source(looks, _days(looks), _days(targets), own, begin_slot)
+    source = Source(looks, _days(looks), _days(targets), own)
     return source._replace(phase_s=phase_s(source, targets))
-
-
-@lru_cache(maxsize=64)
-def _young(begin_slot: int, samples_a_slot: float, slots: int) -> Array:
-    """(96, 96), read only: what a shape of the day looks like to level and season of a series that is so many old.
-
-    It is linear but for its clips, so the shapes of single slots are all that has to be played. Samples a slot: as many
-    as the season lets count, at most.
-    """
-    profile, shape = np.zeros((SLOTS, SLOTS)), np.eye(SLOTS)
-    mean, level, visits = np.zeros(SLOTS), np.zeros(SLOTS), np.zeros(SLOTS)
-    for n in range(int(slots * samples_a_slot)):
-        slot = (begin_slot + int(n / samples_a_slot)) % SLOTS
-        value = shape[slot]
-        residual = value - mean - level - profile[slot]
-        rate = max(LEVEL_RATE, 1.0 / (n + 1.0))
-        level += rate * residual
-        profile[slot] += max(PROFILE_RATE, 1.0 / (visits[slot] + 1.0)) * (1.0 - rate) * residual
-        visits[slot] += 1.0
-        mean += (value - mean) / (n + 1.0)
-    profile.setflags(write=False)
-    return profile
-
-
-def _seen_as(source: Source, targets: Looks, k: int, shape: Array) -> Array:
-    """A shape (96,) or several (n, 96), as target k would have learned it by now."""
-    step_ms = float(targets.step_ms[k])
-    slots = round(float(targets.samples[k]) * step_ms / SLOT_MS)
-    if not 0 < slots < SETTLED_DAYS * SLOTS:
-        return shape
-    samples = round(min(SLOT_MS / step_ms, SLOT_SAMPLES), 2)
-    # Not by BLAS, whose bits differ between machines: a plan is reproducible.
-    return np.asarray(np.einsum("...n,on->...o", shape, _young(source.begin_slot, samples, slots)))
-
-
-def begin_slot(end_slot: Array, step_ms: Array, samples: Array) -> int:
-    """The quarter of an hour at which most series of a shard began, 0 without any. All (series,); end: where it is."""
-    known = (end_slot < SLOTS) & (samples > 0) & (step_ms > 0)
-    if not known.any():
-        return 0
-    behind = np.round(step_ms[known] * (samples[known] - 1.0) / SLOT_MS).astype(np.int64)
-    return int(np.bincount((end_slot[known].astype(np.int64) - behind) % SLOTS, minlength=SLOTS).argmax())
 
 
 def phase_s(source: Source, targets: Looks) -> int:
@@ -159,10 +113,10 @@ def _curve(source: Source, targets: Looks, k: int) -> Array | None:
 
 
 def _likeness(source: Source, targets: Looks, k: int, j: int, shifts: Sequence[int]) -> Array:
-    """Of target class k and source class j, seen with young eyes, for shifts in slots; a flat one is like nothing."""
+    """Of target class k and source class j, for shifts in slots; a flat one is like nothing."""
     moved = source.looks.shape[j][(np.arange(SLOTS) - np.array(shifts)[:, None]) % SLOTS]
     seen = targets.visits[k] > 0
-    x, y = _seen_as(source, targets, k, moved)[:, seen], targets.shape[k][seen]
+    x, y = moved[:, seen], targets.shape[k][seen]
     x, y = x - x.mean(axis=1, keepdims=True), y - y.mean()
     sizes = np.sqrt((x * x).sum(axis=1) * (y * y).sum())
     return np.asarray(np.where(sizes > 1e-9, (x * y).sum(axis=1) / np.maximum(sizes, 1e-9), 0.0))
@@ -226,8 +180,7 @@ def gain(source: Source, targets: Looks, k: int, j: int, phase: int) -> float:
     if not _is_seen(targets, k) or not source.has_day[j]:
         return 1.0
     seen = targets.visits[k] > 0
-    x = _seen_as(source, targets, k, np.roll(source.looks.shape[j], phase // SLOT_S))[seen]
-    y = targets.shape[k][seen]
+    x, y = np.roll(source.looks.shape[j], phase // SLOT_S)[seen], targets.shape[k][seen]
     x, y = x - x.mean(), y - y.mean()
     power = float((x * x).sum())
     if power < 1e-6:

@@ -145,8 +145,7 @@ def plan(source: State, target: State) -> Plan:
     roster = Roster.restore(target.arrays, EngineConfig())
     rows = fingerprint.of_rows(roster)
     ours = fingerprint.by_class(rows)
-    begin = align.begin_slot(roster.rows.change.slot[: len(roster.names)], rows.step_ms, rows.samples)
-    seen = align.towards(theirs, ours, own=source.arrays["own"].astype(np.float64), begin_slot=begin)
+    seen = align.towards(theirs, ours, own=source.arrays["own"].astype(np.float64))
     young = sorted(set(roster.classes) - set(ours.names))
     entries = [_entry(seen, ours, k) for k in range(len(ours.names))]
     entries += [_entry_of_unknown(theirs, name, roster.classes.count(name)) for name in young]

@@ -78,13 +78,6 @@ def test_the_second_day_knows_the_first() -> None:
     assert np.sqrt(np.mean((expected - wanted) ** 2)) < 2.0
 
 
-def test_a_slot_that_was_never_seen_begins_as_the_one_before_ended() -> None:
-    ts_ms = START_MS + 60_000 * np.arange(720)
-    values = np.linspace(0.0, 100.0, len(ts_ms)) + np.random.default_rng(3).normal(0.0, 0.1, len(ts_ms))
-    _, verdict = entity_run(values[:, None], ts_ms)
-    assert np.abs(verdict.expected - values)[360:].mean() < 5.0
-
-
 def test_what_is_held_goes_with_a_level_that_was_ordered() -> None:
     ts_ms = START_MS + 300_000 * np.arange(288)
     shard, _ = entity_run((curve(ts_ms) + 100.0)[:, None], ts_ms)

@@ -15,7 +15,7 @@ from engine.snapshot import State
 from engine.transfer import Entry, Plan, plan, read_plan, read_prior
 from engine.transfer.match import ADAPT, COLD, NAMED, REUSE
 from engine.transfer.strength import STRENGTHS
-from tests.engine.transfer.towns import Town, grown, source
+from tests.engine.transfer.towns import Town, grown, log, shard, source, values
 
 TEXT = st.text(max_size=20)
 NUMBER = st.floats(0, 1e6)
@@ -126,15 +126,16 @@ def lender() -> State:
 
 def test_a_plan_tells_how_strongly_each_component_is_lent_how_it_thaws_and_what_stays_cold(lender: State) -> None:
     names = ("cpu", "load", "latency", "strange")
-    target = grown(Town(seed=2, names=names), days=1)
-    told = plan(lender, target).to_dict()
+    target = shard(Town(seed=2, names=names))
+    target.process(log(values(Town(seed=2, names=names), 2)))
+    told = plan(lender, target.export()).to_dict()
     by_name = {one["target"]: one for one in told["entries"]}
     warm, cold = by_name["cpu"], by_name["strange"]
     assert list(warm["components"].values()) == list(STRENGTHS[warm["zone"]])
     assert warm["stage"] == "live"
     assert warm["thaw"]["trial_s"] == 3600
     assert (cold["components"], cold["thaw"], cold["stage"]) == ({}, None, None)
-    assert "stays cold" in cold["because"]
+    assert "too young" in cold["because"]
 
 
 def test_a_plan_that_was_read_lends_what_it_did_before(lender: State) -> None:
