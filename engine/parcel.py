@@ -66,7 +66,10 @@ def _chosen(arrays: Mapping[str, Array], entities: Collection[str], *, inside: b
 
 
 def merge(keeper: State, parcel: State) -> State:
-    """The keeper with the parcel's entities added after its own. ConfigError if a series or an entity is in both."""
+    """The keeper with the parcel's entities added after its own.
+
+    ConfigError if a series or an entity is in both, or if the two were made by versions with other arrays.
+    """
     for what, texts in (("series", "text.names"), ("entity", "text.entities")):
         both = set(read_json_column(keeper.arrays[texts])) & set(read_json_column(parcel.arrays[texts]))
         if both:
@@ -136,6 +139,7 @@ def _same(one: Mapping[str, Array], other: Mapping[str, Array]) -> bool:
 
 
 def _joined(own: Mapping[str, Array], theirs: Mapping[str, Array]) -> dict[str, Array]:
+    _check_alike(own, theirs)
     counts = {group: _count(own, group) for group in ("series", "entity", "block")}
     arrays = dict(own)
     for name, array in theirs.items():
@@ -147,6 +151,17 @@ def _joined(own: Mapping[str, Array], theirs: Mapping[str, Array]) -> dict[str, 
         elif name.split(".")[0] in counts or name == "pool":
             arrays[name] = np.concatenate([own[name], array])
     return arrays
+
+
+def _check_alike(own: Mapping[str, Array], theirs: Mapping[str, Array]) -> None:
+    """ConfigError unless both have the same arrays a series, an entity and a block: they are put end to end."""
+    for group in ("series", "entity", "block"):
+        mine, others = ({name for name in arrays if name.split(".")[0] == group} for arrays in (own, theirs))
+        if mine != others:
+            raise ConfigError(
+                f"the two states were made by different versions: {min(mine ^ others)} is in one of them only. Let one "
+                "version restore and store both first."
+            )
 
 
 def _part(arrays: Mapping[str, Array], wanted: Array) -> dict[str, Array]:

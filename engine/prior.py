@@ -12,6 +12,7 @@ may serve many shards, and what was lent is read from the columns of the roster,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ PER_CLASS = {
     "sigma": np.float32, "tail": np.float32, "own": np.float32, "own_residual": np.float32, "sigmas": np.float32,
 }  # fmt: skip
 PER_PAIR = {"lagged": np.float32, "residual": np.float32}
+_REST = {"pairs": np.int32, "strength": np.float32, "channels": np.float32, "entity_strength": np.float32}
 #: Strengths in pseudo-samples, one row a class; a class of strength 0 everywhere is as good as cold.
 STRENGTHS = ("scale", "season", "level", "structure", "tail")
 SCALE, SEASON, LEVEL, STRUCTURE, TAIL = range(len(STRENGTHS))
@@ -43,35 +45,56 @@ CHANNELS, TICKS, AGE = range(len(ENTITY_STRENGTHS))
 FEW = 9.0
 #: An entity borrows what belongs to it as a whole when at least this share of its metrics does.
 MAJORITY = 0.5
+#: Where a prior comes from, in its arrays and in a summary; a text of at most so many characters, or unknown.
+ORIGIN, MOST_TEXT = ("environment", "source"), 4096
+#: What the numbers of an array lie between, both included; of all others between -MOST_NUMBER and MOST_NUMBER, whose
+#: squares are float32 as well. A share may be above 1 by its rounding. How restless a class is (`step`, in ln) is the
+#: only number that may be unknown, and is NaN then.
+MOST_NUMBER = 1e18
+BOUNDS = {
+    "ratio": (1e-30, 1e9), "sigma": (1e-9, MOST_NUMBER), "far": (0.0, 1.0 + 1e-6), "step": (-100.0, 100.0),
+    "tail": (0.0, MOST_NUMBER), "channels": (0.0, MOST_NUMBER), "strength": (0.0, 1e6), "entity_strength": (0.0, 1e6),
+}  # fmt: skip
+MAY_BE_UNKNOWN = "step"
+#: ln of the largest step beside the size of a value that is lent. Real ones are below 1; from 7 on the first forecasts
+#: could leave float32.
+MOST_STEP = 5.0
 
 
 class Prior:
-    """Metric classes that something is lent to. arrays: see `transfer/lend`, which makes them."""
+    """Metric classes that something is lent to. arrays: see `transfer/lend`, which makes them.
+
+    SnapshotError for whatever else: they may come from a topic, and what a state has taken in it keeps.
+    """
 
     def __init__(self, arrays: Mapping[str, Array]) -> None:
         self._arrays = dict(arrays)
         try:
             names = read_json_column(self._arrays["classes"])
+            self._origin = _origin(read_json_column(self._arrays["origin"]))
+            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                raise ValueError("classes that are no list of names")
+            self._class: dict[str, int] = {name: k for k, name in enumerate(names)}
             self._check(len(names))
+            self._pair = {(int(i), int(j)): at for at, (i, j) in enumerate(self._arrays["pairs"])}
         except KeyError as error:
             raise SnapshotError(f"the prior in this state lacks {error}; cut the source snapshot again") from error
-        self._class = {name: k for k, name in enumerate(names)}
-        self._pair = {(int(i), int(j)): at for at, (i, j) in enumerate(self._arrays["pairs"])}
+        except (TypeError, ValueError, IndexError) as error:
+            raise SnapshotError(f"the prior in this state is none ({error}); cut the source snapshot again") from error
 
     def arrays(self) -> dict[str, Array]:
         """All that is lent, for the snapshot."""
         return dict(self._arrays)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """16 hex digits of what is lent, and to whom; the same in every shard."""
         return sha256(pack({"kind": "prior"}, self._arrays)).hexdigest()[:16]
 
     def summary(self) -> dict[str, Any]:
         """For people and manifests: where it comes from, how many classes it knows, what an entity borrows in ticks."""
-        origin: dict[str, Any] = read_json_column(self._arrays["origin"])
         lent = (round(float(strength), 4) for strength in self._arrays["entity_strength"])
-        return {**origin, "classes": len(self._class), "entity": dict(zip(ENTITY_STRENGTHS, lent, strict=True))}
+        return {**self._origin, "classes": len(self._class), "entity": dict(zip(ENTITY_STRENGTHS, lent, strict=True))}
 
     def lend(self, roster: Roster, row: int, name: str) -> bool:
         """Seed a fresh row if its metric class is known and means the same; False: it stays cold."""
@@ -141,16 +164,33 @@ class Prior:
         return int(np.count_nonzero(roster.rows.level.prior_rows[: len(roster.names)] != level.PRIOR_ROWS))
 
     def borrowed(self, roster: Roster, row: int) -> dict[str, float]:
-        """Share n0 / (n0 + n) of each component that still comes from the seed; empty for a series that began cold."""
-        if roster.rows.link.block[row] < 0 or not self._is_seeded(roster, row):
-            return {}
-        k = self._class[roster.classes[row]]
+        """The same of one series."""
+        return self.borrowed_of(roster, [row])[0]
+
+    def borrowed_of(self, roster: Roster, rows: Sequence[int]) -> list[dict[str, float]]:
+        """Of each series the share n0 / (n0 + n) of each component that still comes from the seed; empty if cold."""
+        link, told = roster.rows.link, list[dict[str, float]]()
+        # Both go through all that an entity or a block has: once for each of them, not for each series.
+        sureness, parts = dict[int, float](), dict[int, dict[str, Array]]()
+        for row in rows:
+            b, e = int(link.block[row]), int(link.entity[row])
+            if b < 0 or not self._is_seeded(roster, row):
+                told.append({})
+                continue
+            if e not in sureness:
+                sureness[e] = self._sureness(roster, e)
+            if b not in parts:
+                parts[b] = _part(roster, b)
+            told.append(self._borrowed(roster, row, parts[b], sureness[e]))
+        return told
+
+    def _borrowed(self, roster: Roster, row: int, part: dict[str, Array], sureness: float) -> dict[str, float]:
+        k, j = self._class[roster.classes[row]], int(roster.rows.link.slot[row])
         lent = self._arrays["strength"][k].astype(np.float64)
         visits = roster.rows.season.visits[:, row].astype(np.float64)
         has_shape = roster.rows.trial.state[row] in (trial.ON, trial.KEPT)
-        part, j = self._place(roster, row)
         scale = float(roster.rows.level.prior_rows[row])
-        structure = lent[STRUCTURE] * self._sureness(roster, int(roster.rows.link.entity[row]))
+        structure = lent[STRUCTURE] * sureness
         shares = {
             "scale": scale / (scale + float(roster.rows.level.count[row])) if lent[SCALE] > 0 else 0.0,
             "season": float(np.mean(lent[SEASON] / np.maximum(lent[SEASON] + visits, 1e-9))) * has_shape,
@@ -170,10 +210,11 @@ class Prior:
             "entity_strength": (len(ENTITY_STRENGTHS),),
         }  # fmt: skip
         wrong = [name for name, shape in shapes.items() if a[name].shape != shape]
-        wrong += [name for name, dtype in (PER_CLASS | PER_PAIR).items() if a[name].dtype != dtype]
-        wrong += ["strength"] * (not (np.isfinite(a["strength"]) & (a["strength"] >= 0)).all())
+        wrong += [name for name, dtype in (PER_CLASS | PER_PAIR | _REST).items() if a[name].dtype != dtype]
+        wrong += [name for name in shapes if not _is_within(a[name], name)]
         wrong += [] if not pairs or 0 <= a["pairs"].min() <= a["pairs"].max() < count else ["pairs"]
-        if wrong or "origin" not in a:
+        wrong += ["classes"] * (len(self._class) != count)
+        if wrong:
             raise SnapshotError(f"the prior in this state does not fit together ({', '.join(wrong)}); use an older one")
 
     def _agree_on_kind(self, roster: Roster, row: int, k: int) -> bool:
@@ -187,7 +228,7 @@ class Prior:
         a, rows, lent = self._arrays, roster.rows, self._arrays["strength"][k]
         if lent[SCALE] > 0:
             far = float(a["far"][k])
-            ratio, step = float(a["ratio"][k]), float(np.exp(a["step"][k, 0]))
+            ratio, step = float(a["ratio"][k]), float(np.exp(min(float(a["step"][k, 0]), MOST_STEP)))
             level.seed(rows.level, row, ratio=ratio, step=step, far=far, rows=float(lent[SCALE]))
         if lent[SEASON] > 0:
             # Shrunk towards flat as by n0 visits against one, and not counted as visits: from the second sample on a
@@ -235,5 +276,23 @@ class Prior:
         return self._class.get(roster.classes[row], -1)
 
     def _place(self, roster: Roster, row: int) -> tuple[dict[str, Array], int]:
-        b, j = int(roster.rows.link.block[row]), int(roster.rows.link.slot[row])
-        return block.sections(roster.pool, int(roster.block.start[b]), int(roster.block.capacity[b])), j
+        return _part(roster, int(roster.rows.link.block[row])), int(roster.rows.link.slot[row])
+
+
+def _part(roster: Roster, b: int) -> dict[str, Array]:
+    return block.sections(roster.pool, int(roster.block.start[b]), int(roster.block.capacity[b]))
+
+
+def _origin(value: object) -> dict[str, str | None]:
+    """Where a prior comes from; ValueError for anything else, which would go on into records and manifests."""
+    told = value if isinstance(value, dict) else {"": ""}
+    for name, text in told.items():
+        if name not in ORIGIN or not (text is None or (isinstance(text, str) and len(text) <= MOST_TEXT)):
+            raise ValueError(f"an origin that is more than the texts {' and '.join(ORIGIN)}")
+    return {name: told.get(name) for name in ORIGIN}
+
+
+def _is_within(array: Array, name: str) -> bool:
+    low, high = BOUNDS.get(name, (-MOST_NUMBER, MOST_NUMBER))
+    is_known = (array >= float(np.float32(low))) & (array <= high)
+    return bool((is_known | np.isnan(array)).all() if name == MAY_BE_UNKNOWN else is_known.all())

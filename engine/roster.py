@@ -328,8 +328,18 @@ class Roster:
 
     def borrowed(self, row: int) -> dict[str, float]:
         """Share of each component of a series that still comes from a seed, 0..1; empty when it started cold."""
-        source = int(self.ents.seed.source[self.rows.link.entity[row]]) if row >= 0 else guard.NEVER
-        return self.priors[source].borrowed(self, row) if source >= 0 else {}
+        return self.borrowed_of([row])[0]
+
+    def borrowed_of(self, rows: Sequence[int]) -> list[dict[str, float]]:
+        """The same of several series, the parts that those of one entity share worked out once."""
+        seed, entity = self.ents.seed.source, self.rows.link.entity
+        source = [int(seed[entity[row]]) if row >= 0 else guard.NEVER for row in rows]
+        told: list[dict[str, float]] = [{} for _ in source]
+        for k in {one for one in source if one >= 0}:
+            at = [n for n, one in enumerate(source) if one == k]
+            for n, shares in zip(at, self.priors[k].borrowed_of(self, [rows[n] for n in at]), strict=True):
+                told[n] = shares
+        return told
 
     def members_of(self, e: int) -> Array:
         """Rows of the series of an entity that have a place, in the order in which they were given it."""

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
+from engine import records
 from engine.errors import BadSample
 from engine.orders import ID_CHARACTERS
 from engine.prior import Prior
 from engine.records import Record
 from engine.series import stable_id
+from engine.twins import Finding
 
 if TYPE_CHECKING:
     from engine.shard import Shard
@@ -43,7 +45,7 @@ class Place(NamedTuple):
 
 
 def obey(shard: Shard, order: Mapping[str, Any], lent: Prior | str | None, at: Place) -> list[Record]:
-    """Carry out a seed order; one record. BadSample (`order`) if it is none.
+    """Carry out a seed order; its record, and one of each trial that it ended. BadSample (`order`) if it is none.
 
     lent: the prior that the order names; a text tells why it could not be had; None: the order needs none.
     """
@@ -53,14 +55,15 @@ def obey(shard: Shard, order: Mapping[str, Any], lent: Prior | str | None, at: P
     action, digest = params.get("action"), params.get("digest")
     if action not in (ADD, WITHDRAW) or not isinstance(digest, str) or not DIGEST.fullmatch(digest):
         raise BadSample("order", f"a seed order needs action {ADD} or {WITHDRAW} and a digest of 16 hex digits.")
-    before = sources_of(shard)
+    before, ended = sources_of(shard), list[Finding]()
     if not shard.config.guard_seeds:
         finding, because = REFUSED, "this shard believes its only seed at once (guard_seeds is off)."
     elif action == ADD:
         finding, because = _add(shard, digest, lent)
     else:
-        finding, because = _withdraw(shard, digest)
-    return [_record(shard, order, at, finding, because, before)]
+        finding, because, ended = _withdraw(shard, digest)
+    told = (records.of_finding(shard, one, shard.next_offset - 1) for one in ended)
+    return [_record(shard, order, at, finding, because, before), *told]
 
 
 def sources_of(shard: Shard) -> list[dict[str, Any]]:
@@ -102,13 +105,19 @@ def _add(shard: Shard, digest: str, lent: Prior | str | None) -> tuple[str, str]
     return APPLIED, f"source {k} lends to entities that begin from here on; those that have begun stay as they are."
 
 
-def _withdraw(shard: Shard, digest: str) -> tuple[str, str]:
+def _withdraw(shard: Shard, digest: str) -> tuple[str, str, list[Finding]]:
+    nothing = UNCHANGED, "nothing of this digest is lent here.", list[Finding]()
     k = _number_of(shard, digest)
-    if k is None or k in shard.twins.withdrawn:
-        return UNCHANGED, "nothing of this digest is lent here."
-    ended = shard.twins.withdraw(shard.roster, k)
+    if k is None:
+        return nothing
+    was_withdrawn = k in shard.twins.withdrawn
+    # A parcel from elsewhere may have brought trials of it along since.
+    ended, found = shard.twins.withdraw(shard.roster, k, shard.clock_ms)
+    if was_withdrawn and not ended:
+        return nothing
     kept = int(np.count_nonzero(shard.roster.ents.seed.source[: shard.entity_count] == k))
-    return APPLIED, f"source {k} lends no more: {ended} trials end, {kept} entities keep what they have adopted."
+    because = f"source {k} lends no more: {ended} trials end, {kept} entities keep what they have adopted."
+    return APPLIED, because, found
 
 
 def _number_of(shard: Shard, digest: str) -> int | None:
@@ -128,6 +137,7 @@ def _record(
     shard: Shard, order: Mapping[str, Any], at: Place, finding: str, because: str, before: list[dict[str, Any]]
 ) -> Record:
     name = stable_id("seed", order["id"], shard.topic, shard.partition, *at)
+    shown = {"topic": shard.topic, "partition": shard.partition}
     value = {
         "schema": "graft.experiment/1",
         "id": name,
@@ -142,7 +152,8 @@ def _record(
         "control": {"partition": at.partition, "offset": at.offset},
         "before": {"sources": before},
         "after": {"sources": sources_of(shard)},
-        "applied_at": {"topic": shard.topic, "partition": shard.partition, "offset": shard.next_offset},
-        "follows": [{"topic": shard.topic, "partition": shard.partition, "offset": shard.next_offset - 1}],
+        "applied_at": {**shown, "offset": shard.next_offset},
+        # Nothing, of a shard that has not seen a sample.
+        "follows": [{**shown, "offset": shard.next_offset - 1}] if shard.next_offset > 0 else [],
     }
     return Record("experiments", name, value)

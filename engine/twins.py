@@ -113,10 +113,15 @@ class Twins:
         own.priors = (*own.priors[:k], prior, *own.priors[k + 1 :])
         self.withdrawn.discard(k)
 
-    def withdraw(self, own: Roster, k: int) -> int:
-        """Give up the trials of source k, and begin none; who has adopted it keeps it. How many trials ended."""
+    def withdraw(self, own: Roster, k: int, now_ms: int) -> tuple[int, list[Finding]]:
+        """Give up the trials of source k, and begin none; who has adopted it keeps it.
+
+        How many trials ended, and what those came to of which something was measured. now_ms: the shard's clock.
+        """
         self.withdrawn.add(k)
         ended = {name for name in self.rosters[k].entities if own.ents.seed.source[own.entity_of(name)] != k}
+        names = (name for name in self.rosters[k].entities if name in ended)
+        found = [one for name in names for one in self._standing(own, k, name, now_ms)]
         self._give_up(own, k, ended)
         for name in ended.difference(*(roster.entities for roster in self.rosters)):
             e = own.entity_of(name)
@@ -124,7 +129,7 @@ class Twins:
             own.ents.seed.since_ms[e] = -1 if own.ents.seed.source[e] == guard.NEVER else own.ents.seed.since_ms[e]
         if not len(self):
             self.look_ms = -1
-        return len(ended)
+        return len(ended), [one._replace(what="settled") for one in found]
 
     def stop(self, batch: Batch, begin: int, until: int) -> int:
         """Where the stretch from `begin` on ends: at `until`, or after the first sample late enough for a look."""
@@ -219,22 +224,28 @@ class Twins:
 
     def standing(self, own: Roster, now_ms: int) -> list[Finding]:
         """What each trial that goes on has come to so far. Decides and changes nothing."""
-        found = []
-        for k, roster in enumerate(self.rosters):
-            for name in roster.entities:
-                e = own.entity_of(name)
-                age_ms, is_believed = now_ms - int(own.ents.seed.since_ms[e]), own.ents.seed.source[e] == k
-                if own.ents.seed.since_ms[e] >= 0 and (is_believed or self._has_borrowed(roster, name)):
-                    one = Finding("standing", e, k, np.nan, np.nan, age_ms)
-                    found.append(one._replace(worth=self._worth(own, one, name, age_ms)))
-        return found
+        return [
+            one
+            for k, roster in enumerate(self.rosters)
+            for name in roster.entities
+            for one in self._standing(own, k, name, now_ms)
+        ]
+
+    def _standing(self, own: Roster, k: int, name: str, now_ms: int) -> list[Finding]:
+        """One or none: before its first look, or where nothing is lent, there is nothing to tell of a trial."""
+        e = own.entity_of(name)
+        since_ms, is_believed = int(own.ents.seed.since_ms[e]), own.ents.seed.source[e] == k
+        if since_ms < 0 or not (is_believed or self._has_borrowed(self.rosters[k], name)):
+            return []
+        one = Finding("standing", e, k, np.nan, np.nan, now_ms - since_ms)
+        return [one._replace(worth=self._worth(own, one, name, one.age_ms))]
 
     def _worth(self, own: Roster, finding: Finding, name: str, age_ms: int) -> dict[str, Any]:
         roster, mine = self.rosters[finding.source], own.members_of(finding.e)
         mine = mine[self._row_of[finding.source][mine] >= 0]
         theirs = self._row_of[finding.source][mine]
         seeded = own if own.ents.seed.source[finding.e] == finding.source else roster
-        borrowed = [seeded.borrowed(int(row)) for row in (mine if seeded is own else theirs)]
+        borrowed = seeded.borrowed_of((mine if seeded is own else theirs).tolist())
         trial = self._trial(finding.source)
         classes = [own.classes[row] for row in mine]
         return account(
@@ -334,7 +345,8 @@ class Twins:
         twins.withdrawn = set(arrays["withdrawn"].tolist()) if "withdrawn" in arrays else set()
         if not twins.withdrawn <= set(range(len(own.priors))):
             raise SnapshotError("a source that is not there was withdrawn in this state; use an older snapshot")
-        twins.look_ms = int(arrays["look_ms"][0]) if "look_ms" in arrays else -1
+        # A part of a state may have lost all of its trials to the other one, and has no next look then.
+        twins.look_ms = int(arrays["look_ms"][0]) if len(twins) and "look_ms" in arrays else -1
         twins.link(own)
         return twins
 

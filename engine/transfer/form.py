@@ -35,6 +35,11 @@ PER_PAIR: dict[str, tuple[type, tuple[int, ...]]] = {
 #: What the smallest of an array may be; 0 where nothing is said.
 LEAST = {"series": 1, "ratio": 1e-30, "sigma": 1e-9}
 _SIZES = ("series", "samples", "ratio", "far", "sigma", "step_ms", "visits", "tail", "channels", "n0")
+#: Neither NaN nor infinity may stand in these; in a step NaN may, for one that is not known.
+_KNOWN = (
+    "features", "low", "high", "ratio", "far", "sigma", "shape", "tail", "own", "own_residual", "sigmas", "lagged",
+    "residual", "channels",
+)  # fmt: skip
 #: Features are logarithms and correlations.
 MOST_FEATURE = 100.0
 CHANNELS = (entity.HISTOGRAMS, tail.BINS)
@@ -117,11 +122,7 @@ def check(source: State) -> None:
             raise SnapshotError(f"array {name} of the source is {came}, wanted {dtype.__name__} {list(shape)}.")
     if pairs and not 0 <= a["pairs"].min() <= a["pairs"].max() < count:
         raise SnapshotError(f"the pairs of the source name classes beyond its {count}; cut it again.")
-    infinite = [
-        name
-        for name in ("features", "low", "high", "ratio", "shape", "tail", "channels")
-        if not np.isfinite(a[name]).all()
-    ]
+    infinite = [name for name in _KNOWN if not np.isfinite(a[name]).all()] + ["step"] * bool(np.isinf(a["step"]).any())
     if infinite:
         raise SnapshotError(f"array {infinite[0]} of the source holds NaN or infinity; cut it again.")
     low = [name for name in _SIZES if not (a[name] >= LEAST.get(name, 0.0)).all()]

@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from engine.errors import ConfigError
+from engine.transfer.received import is_number, received
 from engine.transfer.report import reason
 
 SCHEMA = "graft.transfer_history/1"
@@ -32,7 +33,7 @@ def history(records: Iterable[Mapping[str, Any]], name: str) -> dict[str, Any]:
     shards = {_shard(one) for one in known if _target(one, "entity") in entities}
     events = [
         event
-        for record in known
+        for record in _told(known, shards)
         if _is_about(record, name, entities, series, shards)
         for event in [_event(record, _class_of(name) if name not in entities else None)]
         if event is not None
@@ -47,16 +48,20 @@ def history(records: Iterable[Mapping[str, Any]], name: str) -> dict[str, Any]:
 
 
 def _unique(records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """In order of time; an order that was carried out is told by its experiment alone."""
+    """In order of time; an order and the experiment of the same name are one."""
     found: dict[str, Mapping[str, Any]] = {}
-    for one in records:
+    for one in received(records):
         is_ours = one.get("schema") in ("graft.experiment/1", "graft.order/1") and isinstance(one.get("at_ms"), int)
         name = str(one.get("id"))
         if is_ours and (name not in found or one["schema"] == "graft.experiment/1"):
             found[name] = one
-    answered = {str((one.get("order") or {}).get("id")) for one in found.values()}
-    told = (one for name, one in found.items() if name not in answered or one["schema"] == "graft.experiment/1")
-    return sorted(told, key=lambda one: int(one["at_ms"]))
+    return sorted(found.values(), key=lambda one: int(one["at_ms"]))
+
+
+def _told(records: list[Mapping[str, Any]], shards: set[tuple[Any, Any]]) -> list[Mapping[str, Any]]:
+    """Without the orders that one of these shards has answered: the answer tells of them. Others say nothing of it."""
+    answered = {str((one.get("order") or {}).get("id")) for one in records if _is_of(_shard(one), shards)}
+    return [one for one in records if one["schema"] == "graft.experiment/1" or str(one.get("id")) not in answered]
 
 
 def _meaning(records: list[Mapping[str, Any]], name: str) -> tuple[set[str], set[str]]:
@@ -68,7 +73,7 @@ def _meaning(records: list[Mapping[str, Any]], name: str) -> tuple[set[str], set
     owners = {str(_target(one, "entity")) for one in records if _target(one, "series") == name} - {"None"}
     owners |= {entity for entity in entities if _belongs(name, entity)}
     if not owners and "{" not in name:
-        owners = {str(one["entity"]) for one in records if name in _classes(one)}
+        owners = {str(entity) for one in records if name in _classes(one) and (entity := _target(one, "entity"))}
     if owners or name in series:
         return owners, {name}
     raise ConfigError(_unknown(name, entities | series | {text for one in records for text in _classes(one)}))
@@ -110,8 +115,14 @@ def _belongs(series: str, entity: str) -> bool:
 
 def _shard(record: Mapping[str, Any]) -> tuple[Any, Any]:
     """Topic and partition of the shard that a record is of, or is for; None where it does not say."""
-    place: Mapping[str, Any] = record.get("target") or next(iter(record.get("follows") or ()), {})
+    follows = next(iter(record.get("follows") or ()), None)
+    place: Mapping[str, Any] = record.get("target") or follows or record.get("applied_at") or {}
     return place.get("topic"), place.get("partition")
+
+
+def _is_of(place: tuple[Any, Any], shards: set[tuple[Any, Any]]) -> bool:
+    topic, partition = place
+    return any(topic in (None, known[0]) and partition in (None, known[1]) for known in shards)
 
 
 def _is_about(
@@ -123,10 +134,7 @@ def _is_about(
     if entity is not None:
         return entity in entities
     # An order for a whole shard, or for all of them, as of a seed.
-    topic, partition = _shard(record)
-    return _order(record) is not None and any(
-        topic in (None, known[0]) and partition in (None, known[1]) for known in shards
-    )
+    return _order(record) is not None and _is_of(_shard(record), shards)
 
 
 def _order(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -201,7 +209,6 @@ def _moved(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     said = [
         f"{name.replace('_', ' ')} {float(before[name]):.4g} -> {float(after[name]):.4g}"
         for name in after
-        if isinstance(before.get(name), (int, float)) and isinstance(after[name], (int, float))
-        and before[name] != after[name]
+        if is_number(before.get(name)) and is_number(after[name]) and before[name] != after[name]
     ]  # fmt: skip
     return f" [{', '.join(said)}]" if said else ""

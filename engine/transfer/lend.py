@@ -26,7 +26,7 @@ def read_prior(source: State, plan: Plan | None = None) -> Prior:
     ConfigError if the snapshot is no source of this engine, or if a golden vector in its card comes out otherwise here;
     RefusedPlan if the plan was made for another one.
     """
-    form.check_kind(source)
+    form.check(source)
     card.check_golden(source.manifest)
     names = read_json_column(source.arrays["classes"])
     if plan is None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from engine.account import MARGIN
 from engine.components.worth import EDGES_H
+from engine.transfer.received import is_number
 from engine.transfer.trial import ADOPTED, BELIEVED, EVICTED, OUTCOMES, PASSED, REFUSED, RETURNED, Trial, trials
 
 SCHEMA = "graft.transfer_report/1"
@@ -268,9 +269,9 @@ def reason(record: Mapping[str, Any]) -> str:
     """Evidence beside its limit, in words."""
     evidence, limits = record.get("evidence") or {}, record.get("limits") or {}
     said = [
-        f"{words} {evidence[name]:.2f}" + (f" (limit {limits[name]:.2f})" if name in limits else "")
+        f"{words} {evidence[name]:.2f}" + (f" (limit {limits[name]:.2f})" if is_number(limits.get(name)) else "")
         for name, words in (("unlike", "unlikeness of the metrics"), ("loud", "ln of the evidence beside the source's"))
-        if isinstance(evidence.get(name), (int, float))
+        if is_number(evidence.get(name))
     ]
     return ", ".join(said) or "no evidence given"
 

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.transfer.received import received
+
 #: What a trial has come to. standing: it goes on, and nothing was decided; settled: it ended so.
 PASSED, ADOPTED, RETURNED, REFUSED, STANDING, SETTLED = (
     "passed", "adopted", "returned", "refused", "standing", "settled",
@@ -75,7 +77,7 @@ def trials(records: Iterable[Mapping[str, Any]]) -> list[Trial]:
 
 def _unique(records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     known: dict[str, Mapping[str, Any]] = {}
-    for one in records:
+    for one in received(records):
         is_whole = isinstance(one.get("at_ms"), int) and one.get("entity") and one.get("finding") in OUTCOMES
         if one.get("kind") in ("guard", "worth") and is_whole and len(known) < MOST_RECORDS:
             known[str(one.get("id"))] = one

@@ -87,3 +87,15 @@ def test_an_open_question_goes_along_with_its_host() -> None:
         assert held.counters()["pending"] == 1
         (asked,) = held.roster.ents.life.about[held.roster.ents.life.about >= 0]
         assert held.roster.names[asked] == 'm6{host="h1"}'
+
+
+def test_states_of_versions_with_other_arrays_are_not_put_together() -> None:
+    shard = cold()
+    admit(shard, 2, 2)
+    one, two = split(shard.export(), {"host=h1"})
+    for name in ("series.level.count", "entity.open.members", "block.ticks"):
+        without = State(two.manifest, {key: array for key, array in two.arrays.items() if key != name})
+        for keeper, parcel in ((without, one), (one, without)):
+            with pytest.raises(ConfigError, match="made by different versions") as refusal:
+                merge(keeper, parcel)
+            assert name in str(refusal.value)

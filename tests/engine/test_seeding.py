@@ -42,7 +42,7 @@ def hostile() -> Prior:
 def other(prior: Prior, k: int) -> Prior:
     """One that lends nearly the same."""
     arrays = prior.arrays()
-    return Prior({**arrays, "far": arrays["far"] + np.float32(k)})
+    return Prior({**arrays, "sigma": arrays["sigma"] + np.float32(k)})
 
 
 def story() -> Batch:
@@ -192,8 +192,12 @@ def test_a_withdrawal_ends_trials_as_if_nothing_had_been_lent(alike: Prior) -> N
     steps: list[Step] = [(ORDER_AT, order(alike), alike), (int(trial_at), order(alike, "withdraw"), None)]
     one, records, _ = run(steps)
     cold, _, _ = run([])
-    assert findings(records) == {None: ["applied", "applied"]}
-    assert "1 trials end, 0 entities keep" in records[-1].value["because"]
+    assert findings(records) == {None: ["applied", "applied"], NEW: ["settled"]}
+    order_record, settled = records[-2:]
+    assert "1 trials end, 0 entities keep" in order_record.value["because"]
+    assert settled.value["worth"]["hours"] > 0, "what it came to is not lost"
+    assert settled.value["follows"] == [{"topic": "metrics", "partition": 0, "offset": int(trial_at) - 1}]
+    assert order_record.value["before"]["sources"][0]["trying"] == 1
     assert len(one.twins) == 0
     ours, theirs = one.export().arrays, cold.export().arrays
     differs = {name for name in theirs if ours[name].tobytes() != theirs[name].tobytes()}
@@ -327,3 +331,64 @@ def test_a_state_that_withdraws_what_is_not_there_is_refused(alike: Prior) -> No
     state = shard(HERE, prior=alike).export()
     with pytest.raises(SnapshotError, match="withdrawn"):
         Shard.restore(State(state.manifest, {**state.arrays, "withdrawn": np.array([1], np.int16)}), CONFIG)
+
+
+def test_trials_that_a_merge_brings_back_can_be_withdrawn_again(alike: Prior) -> None:
+    middle = ORDER_AT + 8 * (BEGIN - 18) + SERIES * 3
+    there, _, _ = run([(ORDER_AT, order(alike), alike)], until=middle)
+    parcel, _ = split(there.export(), {NEW})
+    keeper = Shard(CONFIG, topic="metrics", partition=1, prior=alike)
+    keeper.next_offset = 5
+    keeper.apply(order(alike, "withdraw"), control_partition=0, next_offset=1)
+    together = Shard.restore(merge(keeper.export(), parcel), CONFIG)
+    assert (len(together.twins), together.twins.withdrawn) == (1, {0})
+    told = together.apply(order(alike, "withdraw"), control_partition=0, next_offset=2)
+    assert told[0].value["finding"] == "applied"
+    assert len(together.twins) == 0
+    (record,) = together.apply(order(alike, "withdraw"), control_partition=0, next_offset=3)
+    assert record.value["finding"] == "unchanged"
+
+
+def test_a_part_without_trials_has_no_next_look(alike: Prior) -> None:
+    """Or what begins there later would be looked at when those would have been that are gone."""
+    middle = ORDER_AT + 8 * (BEGIN - 18) + SERIES * 3
+    there, _, _ = run([(ORDER_AT, order(alike), alike)], until=middle)
+    assert there.twins.look_ms > 0
+    parcel, kept = split(there.export(), {NEW})
+    straight = Shard.restore(kept, CONFIG)
+    assert straight.twins.look_ms == -1
+    extra, at = _fresh_host(straight), straight.next_offset
+    later = again(straight)
+    assert [_fresh_host(later)] == [extra]
+    for one in (straight, later):
+        ts_ms = one.clock_ms + 1 + np.repeat(np.arange(40) * 60_000, 4)
+        one.process(Batch.of(extra * 40, ts_ms, np.arange(160.0), range(at, at + 160), at + 160))
+    assert bits(straight) == bits(later)
+    assert Shard.restore(merge(kept, parcel), CONFIG).twins.look_ms == there.twins.look_ms
+
+
+def test_the_answer_of_a_shard_that_saw_no_sample_follows_nothing(alike: Prior) -> None:
+    (record,) = Shard(CONFIG, topic="metrics", partition=0).apply(
+        order(alike), control_partition=0, next_offset=1, lent=alike
+    )
+    assert record.value["follows"] == []
+
+
+def test_an_account_goes_through_an_entity_once_however_wide_it_is(
+    alike: Prior, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    middle = ORDER_AT + 8 * (BEGIN - 18) + SERIES * 3
+    one, _, _ = run([(ORDER_AT, order(alike), alike)], until=middle)
+    asked, lent_of = list[int](), Prior._lent_of
+
+    def counted(self: Prior, roster: Any, e: int) -> list[int]:
+        asked.append(e)
+        return lent_of(self, roster, e)
+
+    twins = one.twins.rosters[0]
+    singly = [twins.borrowed(row) for row in range(4)]
+    monkeypatch.setattr(Prior, "_lent_of", counted)
+    (found,) = one.twins.standing(one.roster, one.clock_ms)
+    assert found.worth is not None
+    assert asked == [twins.entity_of(NEW)]
+    assert twins.borrowed_of([0, -1, 3]) == [singly[0], {}, singly[3]]

@@ -208,3 +208,18 @@ def test_other_orders_lend_nothing() -> None:
         {"kind": "seed", "params": {"action": "withdraw"}},
     ):
         assert parcel_of(order) is None
+
+
+def test_the_key_of_a_piece_with_a_million_digits_is_none_of_ours(prior: Prior) -> None:
+    data = packed(prior, None)
+    alien = Message(key_of(prior.digest) + b"/" + b"1" * 10_000, b"x")
+    reader, _ = seeds([alien, *pieces(prior, data)], at_once=1000)
+    assert isinstance(reader.get(wanted(prior, data)), Prior)
+
+
+def test_what_cannot_be_used_in_it_is_an_answer(prior: Prior) -> None:
+    """And not the end of a worker, at every start again."""
+    arrays = prior.arrays() | {"classes": np.frombuffer(b"7", np.uint8)}
+    data = pack({"kind": "prior", "engine": ENGINE_VERSION}, arrays)
+    reader, _ = seeds(pieces(prior, data), at_once=1000)
+    assert "cannot be used" in str(reader.get(wanted(prior, data)))
