@@ -12,7 +12,7 @@ a day; it is what a user is told before a wrong source is applied.
 
 `--fast` is four targets a set and two starts. `--only` names cases. `--dump DIR` keeps DIR/CASE/LINE/TARGET-ROW.npz
 with `t` (epoch seconds), `severity`, `confidence`, `page`, one value a row, NaN where there is no answer; ROW is the
-start. A run on all the data takes some minutes on two cores.
+start. `--picture FILE` draws the forecast errors by age. A run on all the data takes some minutes on two cores.
 
 Law: labels are used for scoring only, and every line is printed, also where Graft is worse.
 """
@@ -48,6 +48,7 @@ from benchmarks.first_hours_cases import (
 )
 from benchmarks.first_hours_deploy import Deployment, Done, Offer, Watching, deploy, watch_one
 from benchmarks.first_hours_lines import LINES
+from benchmarks.first_hours_picture import draw
 from benchmarks.first_hours_report import show
 from benchmarks.series_data import Recording, folder, parser_of
 
@@ -174,6 +175,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", metavar="LIST", help="cases, with commas")
     parser.add_argument("--fast", action="store_true", help="four targets a set, two starts each")
     parser.add_argument("--dump", type=Path, metavar="DIR", help="keep the answers, DIR/CASE/LINE/TARGET-ROW.npz")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="write the forecast errors by age as an SVG")
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="processes (default 2; 0: this one)")
     args = parser.parse_args(arguments)
     cases = chosen(args.only)
@@ -185,6 +187,8 @@ def main(arguments: list[str] | None = None) -> int:
             told = benchmark(folder(args.data), cases, run_all=pool.map, **options)
     else:
         told = benchmark(folder(args.data), cases, **options)
+    if args.picture is not None:
+        args.picture.write_text(draw(told), encoding="utf-8")
     print(json.dumps(told)) if args.json else show(told)
     return 0
 

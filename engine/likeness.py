@@ -20,6 +20,7 @@ from engine.components import entity, level, tail
 from engine.prior import Prior
 from engine.roster import Roster
 
+HOUR_MS = 3_600_000
 #: Samples of a series before its restlessness is known.
 KNOWN = 10.0
 #: The mean over metrics of |ln(restlessness / the source's)|, each at most MOST_UNLIKE, in units of BESIDE if it is
@@ -41,8 +42,15 @@ class Likeness(NamedTuple):
         return self.unlike > limit.unlike or self.loud > limit.loud
 
 
-#: The most of what is taken, and of what has been taken and is kept.
-TAKEN, KEPT = Likeness(1.0, 0.8), Likeness(1.3, 1.1)
+#: The most of what is taken, and of what has been taken and is kept; and by how much louder it may be after an hour, in
+#: which the scale is a guess and all evidence is in its units. That falls with the age.
+_TAKEN, _KEPT, FIRST_HOUR = Likeness(1.0, 0.8), Likeness(1.3, 1.1), 0.6
+
+
+def limit(age_ms: int, *, is_taken: bool) -> Likeness:
+    """The most at an age of a trial. is_taken: of what has been taken already."""
+    most = _KEPT if is_taken else _TAKEN
+    return most._replace(loud=round(most.loud + FIRST_HOUR * HOUR_MS / max(age_ms, HOUR_MS), 4))
 
 
 def of(own: Roster, seeded: Roster, e: int, prior: Prior) -> Likeness:

@@ -85,7 +85,7 @@ def of_finding(shard: Shard, finding: Finding, offset: int) -> Record:
     about = (entity, finding.what) if is_decided else (entity, finding.what, finding.source)
     name = stable_id("guard", environment, *about, shard.clock_ms)
     evidence = {"unlike": round(finding.unlike, 4), "loud": round(finding.loud, 4)}
-    limit = likeness.TAKEN if finding.what in ("adopted", "refused") else likeness.KEPT
+    limit = likeness.limit(finding.age_ms, is_taken=finding.what not in {"adopted", "refused"})
     value = {
         "schema": "graft.experiment/1",
         "id": name,

@@ -30,6 +30,7 @@ from engine.components import guard
 from engine.config import EngineConfig
 from engine.errors import SnapshotError
 from engine.fold import LEARNED, MISSING, SCORED_ONLY
+from engine.likeness import HOUR_MS
 from engine.prior import Prior
 from engine.roster import Roster
 from engine.snapshot import State
@@ -39,8 +40,8 @@ from engine.trials import Trials
 if TYPE_CHECKING:
     from engine.events import Events
 
-#: Event time between two looks; of the trial before the first decision; and until all is settled.
-LOOK_MS, HOUR_MS, SETTLED_MS = 900_000, 3_600_000, 86_400_000
+#: Event time between two looks, and until all is settled. The first decision is after an hour.
+LOOK_MS, SETTLED_MS = 900_000, 86_400_000
 #: Likeness in fewer metrics than this is chance, and of several sources one will have it: the first is taken.
 CHOOSING = 4
 
@@ -256,7 +257,7 @@ class Twins:
         source = int(own.ents.seed.source[e])
         if source >= 0:
             found = likeness.of(own, own, e, own.priors[source])
-            if found.is_beyond(likeness.KEPT):
+            if found.is_beyond(likeness.limit(age_ms, is_taken=True)):
                 self._swap(own, e, source)
                 own.ents.seed.source[e] = guard.REFUSED
                 return [Finding("returned", e, source, *found)]
@@ -270,7 +271,7 @@ class Twins:
         if not known:
             return []
         best = min(known, key=lambda k: known[k].unlike)
-        if known[best].is_beyond(likeness.TAKEN):
+        if known[best].is_beyond(likeness.limit(age_ms, is_taken=False)):
             own.ents.seed.source[e] = guard.REFUSED
             return [Finding("refused", e, best, *known[best])]
         self._swap(own, e, best)

@@ -13,8 +13,9 @@ from typing import Any
 
 from engine import prior as lent
 from engine.components.season import SLOTS
+from engine.likeness import HOUR_MS
 from engine.transfer.match import ADAPT, NAMED, REUSE
-from engine.twins import HOUR_MS, SETTLED_MS
+from engine.twins import SETTLED_MS
 
 #: Pseudo-samples of (scale, season: visits of a slot, season's level, structure, tail). The residual sizes and the
 #: level of the season share a count in the kernel, hence 20: a size known better would stop the level from moving.

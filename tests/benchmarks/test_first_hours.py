@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from benchmarks.first_hours_cases import (
     starts_of,
 )
 from benchmarks.first_hours_lines import LINES, Answer, Handed, answer, watch
+from benchmarks.first_hours_picture import PANELS, draw
 from benchmarks.series_data import Array, Recording
 
 STEP_MS, A_DAY = 300_000, 288
@@ -319,3 +321,16 @@ def test_json_and_dump_hold_what_the_interface_promises(tmp_path: Path, capsys: 
 def test_an_unknown_case_is_refused_with_the_list() -> None:
     with pytest.raises(SystemExit, match="JS-D2-near-1d"):
         first_hours.chosen("JS-D2")
+
+
+def test_the_picture_shows_what_there_is_and_nothing_off_the_paper() -> None:
+    aged = {"0-1": {"error_ratio": 400.0}, "1-3": {"error_ratio": None}, "3-6": {"error_ratio": 0.01}}
+    case = {line: {"by_age": aged} for line in ("naive", "cold", "seeded")}
+    root = ET.fromstring(draw({"cases": {PANELS[0][0]: case, "other": case}}))
+    lines = root.findall("{http://www.w3.org/2000/svg}polyline")
+    places = [tuple(map(float, point.split(","))) for line in lines for point in line.attrib["points"].split()]
+    assert (len(lines), len(places)) == (3, 6)
+    _, _, width, height = map(float, root.attrib["viewBox"].split())
+    assert all(0 <= x <= width and 0 <= y <= height for x, y in places)
+    with pytest.raises(ValueError, match="no case to draw"):
+        draw({"cases": {"other": case}})
