@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 #: Progress is for eyes; four times a second is as fast as they read.
@@ -65,6 +66,16 @@ class Out:
                 for text, width, to_right in zip(row, widths, right, strict=True)
             )
             self.say("  ".join(padded).rstrip())
+
+
+def write_page(path: Path, page: str) -> None:
+    """One HTML file; OutsideError if it cannot be written."""
+    from engine.errors import OutsideError
+
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise OutsideError(f"{path} cannot be written: {error.strerror}; name a file with --html.") from None
 
 
 def _cell(value: object) -> str:

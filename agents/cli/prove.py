@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agents.cli.options import settings_of, words
-from agents.cli.out import Out
+from agents.cli.out import Out, write_page
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,7 +89,9 @@ def main(args: argparse.Namespace, out: Out) -> int:
         refused=proven.refused,
     )
     if args.html is not None:
-        _write(args.html, told)
+        from agents.transfer.proof_page import page
+
+        write_page(args.html, page(told))
     out.result(told)
     _show(told, out)
     if args.html is not None:
@@ -102,16 +104,6 @@ def _prior(path: Path, settings: Settings) -> Prior:
     from engine.transfer import read_prior
 
     return read_prior(shardfile.read(path, key=settings.state.key))
-
-
-def _write(path: Path, told: Mapping[str, Any]) -> None:
-    from agents.transfer.proof_page import page
-    from engine.errors import OutsideError
-
-    try:
-        path.write_text(page(told), encoding="utf-8")
-    except OSError as error:
-        raise OutsideError(f"{path} cannot be written: {error.strerror}; name a file with --html.") from None
 
 
 def _show(told: Mapping[str, Any], out: Out) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agents.cli.options import add_config, add_json, settings_of
-from agents.cli.out import Out
+from agents.cli.out import Out, write_page
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -69,7 +69,9 @@ def main(args: argparse.Namespace, out: Out) -> int:
         records += _standing(args.state, settings_of(args))
     told = report(records)
     if args.html is not None:
-        _write(args.html, told)
+        from agents.transfer.page import page
+
+        write_page(args.html, page(told))
     out.result(told)
     _show(told, out)
     if args.html is not None:
@@ -86,16 +88,6 @@ def _standing(path: Path, settings: Settings) -> list[Mapping[str, Any]]:
     config = engine_config(settings)
     parts = shardfile.parts(shardfile.read(path, key=settings.state.key))
     return [one.value for state in parts.values() for one in Shard.restore(split(state)[0], config).standing()]
-
-
-def _write(path: Path, told: Mapping[str, Any]) -> None:
-    from agents.transfer.page import page
-    from engine.errors import OutsideError
-
-    try:
-        path.write_text(page(told), encoding="utf-8")
-    except OSError as error:
-        raise OutsideError(f"{path} cannot be written: {error.strerror}; name a file with --html.") from None
 
 
 def _show(told: Mapping[str, Any], out: Out) -> None:
