@@ -25,7 +25,7 @@ def folder(lender: State, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shardfile.write(made / "eu.snap", lender)
     shardfile.write(made / "other.snap", source(Town(seed=9)))
     shardfile.write(made / "new.state", grown(Town(seed=2), days=1))
-    shardfile.write(made / "far.state", grown(Town(seed=2, phase_h=12.0), days=2))
+    shardfile.write(made / "far.state", grown(Town(seed=2, harmonic=5, noise=3.0), days=2))
     (made / "graft.toml").write_text('[kafka]\nbootstrap = "127.0.0.1:1"\n[[inputs]]\ntopic = "metrics"\n')
     assert run("plan", made / "eu.snap", "--target", made / "new.state", "--out", made / "plan.json") == 0
     return made
