@@ -210,7 +210,8 @@ def resampled(lagged: Array, by: float) -> Array:
     even = np.sign(a) * sizes[0] ** (1.0 - share) * sizes[1] ** share
     inside = np.where(is_alike, even, (1.0 - share) * a + share * b)
     half = last // 2
-    falls = lagged[last] / lagged[half] if lagged[last] * lagged[half] > 0 else 0.0
+    is_falling = lagged[last] * lagged[half] > 0
+    falls = min(abs(lagged[last]), abs(lagged[half])) / abs(lagged[half]) if is_falling else 0.0
     beyond = lagged[last] * min(falls ** (1.0 / (last - half)), MOST_KEPT) ** np.maximum(at - last, 0.0)
     return np.asarray(np.where(at > last, beyond, inside))
 

@@ -152,8 +152,8 @@ def wilson(share: float, observations: int) -> list[float] | None:
 def sign_test(better: int, worse: int) -> float | None:
     """Two-sided probability of a division as uneven as this by chance; None where all are equal.
 
-    >>> sign_test(6, 0)
-    0.0312
+    >>> sign_test(5, 0)
+    0.0625
     """
     n = better + worse
     if n == 0:
