@@ -75,7 +75,7 @@ def load_of(case: str, topic: str, samples: int, *, embedded: bool, entities: in
     """The load nearest to so many samples, in as many partitions as it needs.
 
     >>> load_of("json", "t", 1_500_000, embedded=True).partitions
-    50
+    10
     """
     intervals = max(2, samples // (entities * METRICS))
     wanted = intervals * entities * METRICS / KEPT_SAMPLES if embedded else REAL_WIDTH
