@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from engine.columns import Array
+from engine.components.habit import HOUR_MS
 from engine.components.worth import BUCKETS, COLD, EDGES_H, SEEDED, Forecasts, Pages
 
 #: Nats per sample below which two versions forecast equally well: about a band that is 5 % narrower and holds as much.
@@ -45,7 +46,7 @@ def account(
     number = pages.number[e].tolist()
     alone = pages.alone[e].tolist()
     return {
-        "hours": round(age_ms / 3_600_000, 2),
+        "hours": round(age_ms / HOUR_MS, 2),
         **_summary(known, gain, ratio, parity),
         "by_age": _by_age(seeded[known], cold[known], samples[known]),
         **_by_class(classes, borrowed, known, gain, ratio, parity),

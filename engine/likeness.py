@@ -17,10 +17,10 @@ import numpy as np
 
 from engine.columns import Array
 from engine.components import entity, level, tail
+from engine.components.habit import HOUR_MS
 from engine.prior import Prior
 from engine.roster import Roster
 
-HOUR_MS = 3_600_000
 #: Samples of a series before its restlessness is known.
 KNOWN = 10.0
 #: The mean over metrics of |ln(restlessness / the source's)|, each at most MOST_UNLIKE, in units of BESIDE if it is

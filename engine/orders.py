@@ -17,7 +17,7 @@ from engine.batch import LARGEST
 from engine.components import change, level, season
 from engine.errors import BadSample
 from engine.fold import restart
-from engine.records import Record
+from engine.records import Record, experiment
 from engine.series import Kind
 
 if TYPE_CHECKING:
@@ -157,17 +157,12 @@ def _look(roster: Roster, row: int, entity: int) -> dict[str, Any]:
 
 def _experiment(shard: Shard, order: Mapping[str, Any], before: dict[str, Any], after: dict[str, Any]) -> Record:
     target = order.get("target") or {}
-    value = {
-        "schema": "graft.experiment/1",
-        "id": order["id"],
-        "at_ms": shard.clock_ms,
-        "environment": shard.config.environment,
-        "entity": target.get("entity"),
-        "series": target.get("series"),
+    told = {
         "order": dict(order),
         "before": {k: None if isinstance(v, float) and np.isnan(v) else v for k, v in before.items()},
         "after": {k: None if isinstance(v, float) and np.isnan(v) else v for k, v in after.items()},
         "applied_at": {"topic": shard.topic, "partition": shard.partition, "offset": shard.next_offset},
-        "follows": [{"topic": shard.topic, "partition": shard.partition, "offset": shard.next_offset - 1}],
     }
-    return Record("experiments", str(order["id"]), value)
+    return experiment(
+        shard, str(order["id"]), target.get("entity"), target.get("series"), told, shard.next_offset - 1
+    )  # fmt: skip

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from engine.components import block, entity, level, season, tail, trial
 from engine.components.factory import factory
 from engine.errors import SnapshotError
 from engine.series import Kind
-from engine.snapshot import pack, read_json_column
+from engine.snapshot import State, digest_of, read_json_column
 
 if TYPE_CHECKING:
     from engine.roster import Roster
@@ -89,7 +88,7 @@ class Prior:
     @cached_property
     def digest(self) -> str:
         """16 hex digits of what is lent, and to whom; the same in every shard."""
-        return sha256(pack({"kind": "prior"}, self._arrays)).hexdigest()[:16]
+        return digest_of(State({"kind": "prior"}, self._arrays))
 
     def summary(self) -> dict[str, Any]:
         """For people and manifests: where it comes from, how many classes it knows, what an entity borrows in ticks."""
@@ -180,7 +179,7 @@ class Prior:
             if e not in sureness:
                 sureness[e] = self._sureness(roster, e)
             if b not in parts:
-                parts[b] = _part(roster, b)
+                parts[b] = roster.part(b)
             told.append(self._borrowed(roster, row, parts[b], sureness[e]))
         return told
 
@@ -276,11 +275,7 @@ class Prior:
         return self._class.get(roster.classes[row], -1)
 
     def _place(self, roster: Roster, row: int) -> tuple[dict[str, Array], int]:
-        return _part(roster, int(roster.rows.link.block[row])), int(roster.rows.link.slot[row])
-
-
-def _part(roster: Roster, b: int) -> dict[str, Array]:
-    return block.sections(roster.pool, int(roster.block.start[b]), int(roster.block.capacity[b]))
+        return roster.part(int(roster.rows.link.block[row])), int(roster.rows.link.slot[row])
 
 
 def _origin(value: object) -> dict[str, str | None]:

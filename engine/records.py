@@ -64,6 +64,22 @@ def gap(shard: Shard, from_offset: int, to_offset: int) -> Record:
     return Record("drift", subject, value)
 
 
+def experiment(
+    shard: Shard, name: str, entity: str | None, series: str | None, told: dict[str, Any], offset: int
+) -> Record:  # fmt: skip
+    """What was done or decided. told: its own fields; offset: of the newest record that it follows, -1: of none."""
+    head = {
+        "schema": "graft.experiment/1",
+        "id": name,
+        "at_ms": shard.clock_ms,
+        "environment": shard.config.environment,
+        "entity": entity,
+        "series": series,
+    }
+    follows = [{"topic": shard.topic, "partition": shard.partition, "offset": offset}] if offset >= 0 else []
+    return Record("experiments", name, {**head, **told, "follows": follows})
+
+
 def of_finding(shard: Shard, finding: Finding, offset: int) -> Record:
     """What has become of what was lent to an entity: adopted, refused, returned or passed (kind `guard`).
 
@@ -86,13 +102,7 @@ def of_finding(shard: Shard, finding: Finding, offset: int) -> Record:
     name = stable_id("guard", environment, *about, shard.clock_ms)
     evidence = {"unlike": round(finding.unlike, 4), "loud": round(finding.loud, 4)}
     limit = likeness.limit(finding.age_ms, is_taken=finding.what not in {"adopted", "refused"})
-    value = {
-        "schema": "graft.experiment/1",
-        "id": name,
-        "at_ms": shard.clock_ms,
-        "environment": environment,
-        "entity": entity,
-        "series": None,
+    told = {
         "kind": "guard" if is_decided else "worth",
         "finding": finding.what,
         "source": {"number": finding.source, "environment": source},
@@ -100,9 +110,8 @@ def of_finding(shard: Shard, finding: Finding, offset: int) -> Record:
         "limits": limit._asdict() if is_decided else {},
         "worth": finding.worth,
         "because": sentence,
-        "follows": [{"topic": shard.topic, "partition": shard.partition, "offset": offset}],
     }
-    return Record("experiments", name, value)
+    return experiment(shard, name, entity, None, told, offset)
 
 
 def _head(

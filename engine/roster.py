@@ -175,6 +175,10 @@ class Roster:
             b = int(self.block.next[b])
         return found
 
+    def part(self, b: int) -> dict[str, Array]:
+        """The sections of a block by name, views of the pool."""
+        return blocks.sections(self.pool, int(self.block.start[b]), int(self.block.capacity[b]))
+
     def _new_block(self, entity: int, after: int, capacity: int) -> int:
         b = self.block_count
         if b == len(self.block.start):

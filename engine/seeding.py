@@ -11,7 +11,6 @@ withdrawal, or after it was refused; and where nothing is to be done, that is an
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -23,6 +22,7 @@ from engine.orders import ID_CHARACTERS
 from engine.prior import Prior
 from engine.records import Record
 from engine.series import stable_id
+from engine.snapshot import DIGEST
 from engine.twins import Finding
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ ADD, WITHDRAW = "add", "withdraw"
 APPLIED, UNCHANGED, REFUSED = "applied", "unchanged", "refused"
 #: Sources of one shard. Each entity is folded once more for each of them in its first hour.
 MOST_SOURCES: Final = 8
-DIGEST: Final = re.compile(r"[0-9a-f]{16}")
 
 
 class Place(NamedTuple):
@@ -137,14 +136,7 @@ def _record(
     shard: Shard, order: Mapping[str, Any], at: Place, finding: str, because: str, before: list[dict[str, Any]]
 ) -> Record:
     name = stable_id("seed", order["id"], shard.topic, shard.partition, *at)
-    shown = {"topic": shard.topic, "partition": shard.partition}
-    value = {
-        "schema": "graft.experiment/1",
-        "id": name,
-        "at_ms": shard.clock_ms,
-        "environment": shard.config.environment,
-        "entity": None,
-        "series": None,
+    told = {
         "kind": KIND,
         "finding": finding,
         "because": because,
@@ -152,8 +144,6 @@ def _record(
         "control": {"partition": at.partition, "offset": at.offset},
         "before": {"sources": before},
         "after": {"sources": sources_of(shard)},
-        "applied_at": {**shown, "offset": shard.next_offset},
-        # Nothing, of a shard that has not seen a sample.
-        "follows": [{**shown, "offset": shard.next_offset - 1}] if shard.next_offset > 0 else [],
+        "applied_at": {"topic": shard.topic, "partition": shard.partition, "offset": shard.next_offset},
     }
-    return Record("experiments", name, value)
+    return records.experiment(shard, name, None, None, told, shard.next_offset - 1)

@@ -37,17 +37,19 @@ class Trials:
         if len(self.pages.number) < entities:
             (self.pages,) = grow([self.pages], worth.ENTITY, len(roster.ents.open.members))
 
-    def enter(self, own: Roster, k: int, looked_ms: int, row: Array, twin: Array, mine: Marks, theirs: Marks) -> None:
+    def enter(
+        self, own: Roster, k: int, looked_ms: int, row: Array, at: Array, twin: Array, mine: Marks, theirs: Marks
+    ) -> None:  # fmt: skip
         """The forecasts of both versions of n samples, for which there is room.
 
-        row, twin: rows of the shard and of the twins in roster k; mine, theirs: what both versions say.
-        looked_ms: event time of the last look.
+        row, mine: of all samples of a batch, rows of the shard and what it says; at (n,): which of them are meant;
+        twin, theirs: of these, rows in roster k and what the twins say. looked_ms: event time of the last look.
         """
-        e, seed = own.rows.link.entity[row], own.ents.seed
+        e, seed = own.rows.link.entity[row[at]], own.ents.seed
         age_ms = np.where(seed.since_ms[e] < 0, 0, looked_ms - seed.since_ms[e])
         worth.enter(
-            twin, worth.buckets(age_ms), seed.source[e] == k, mine.kind, theirs.kind, mine.off, mine.band, theirs.off,
-            theirs.band, self.forecasts,
+            twin, worth.buckets(age_ms), seed.source[e] == k, mine.kind[at], theirs.kind, mine.off[at], mine.band[at],
+            theirs.off, theirs.band, self.forecasts,
         )  # fmt: skip
 
     def page(self, own: Roster, roster: Roster, k: int, mine: TickMarks, theirs: TickMarks) -> None:

@@ -27,10 +27,10 @@ from engine.batch import Batch
 from engine.columns import Array, put, take
 from engine.components import block as blocks
 from engine.components import guard
+from engine.components.habit import HOUR_MS
 from engine.config import EngineConfig
 from engine.errors import SnapshotError
 from engine.fold import LEARNED, MISSING, SCORED_ONLY
-from engine.likeness import HOUR_MS
 from engine.prior import Prior
 from engine.roster import Roster
 from engine.snapshot import State
@@ -158,8 +158,8 @@ class Twins:
             twins = self._row_of[k][batch.row[begin:end]]
             at = np.flatnonzero(accepted & (twins >= 0))
             told, closed = self._fold(k, batch, begin + at, twins[at], kernel, events, context)
-            trial, mine = self._trial(k), Marks(*(column[begin + at] for column in marks))
-            trial.enter(own, k, self.look_ms - LOOK_MS, batch.row[begin + at], twins[at], mine, told)
+            trial = self._trial(k)
+            trial.enter(own, k, self.look_ms - LOOK_MS, batch.row, begin + at, twins[at], marks, told)
             trial.page(own, self.rosters[k], k, ticks, closed)
             off[at], band[at], kind[at] = told.off, told.band, told.kind
         expected, own_off, own_band = (column[begin:end] for column in (marks.expected, marks.off, marks.band))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,7 +159,9 @@ def _pretty(order: dict[str, Any]) -> str:
 
 
 def _digest(text: str) -> str:
-    if not re.fullmatch(r"[0-9a-f]{16}", text):
+    from engine.snapshot import DIGEST
+
+    if not DIGEST.fullmatch(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no digest; 16 hex digits, as `graft apply` and experiments show")
     return text
 

@@ -68,14 +68,14 @@ class Out:
             self.say("  ".join(padded).rstrip())
 
 
-def write_page(path: Path, page: str) -> None:
-    """One HTML file; OutsideError if it cannot be written."""
+def write_file(path: Path, text: str, otherwise: str) -> None:
+    """One file that was asked for; OutsideError, which says what to do otherwise, if it cannot be written."""
     from engine.errors import OutsideError
 
     try:
-        path.write_text(page, encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise OutsideError(f"{path} cannot be written: {error.strerror}; name a file with --html.") from None
+        raise OutsideError(f"{path} cannot be written: {error.strerror}; {otherwise}.") from None
 
 
 def _cell(value: object) -> str:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from agents.cli import prove
 from agents.cli.options import add_config, add_json, settings_of
-from agents.cli.out import Out
+from agents.cli.out import Out, write_file
 
 _DESCRIPTION = """\
 Match a source snapshot with a target's state and print what would be lent to each metric class, how strongly, and why
@@ -66,7 +65,10 @@ def main(args: argparse.Namespace, out: Out) -> int:
     made = plan(source, load_part(args, settings, out))
     told = made.to_dict()
     if args.out is not None:
-        _write(args.out, told)
+        import json
+
+        text = json.dumps(told, indent=1, allow_nan=False, ensure_ascii=False)
+        write_file(args.out, f"{text}\n", "name another with --out")
     out.result(told)
     rows = made.table()
     out.table(rows[1:], [str(cell) for cell in rows[0]])
@@ -75,14 +77,3 @@ def main(args: argparse.Namespace, out: Out) -> int:
     out.say(LEGEND)
     out.say(f"{told['seeded']} classes would be seeded, {told['cold']} stay cold")
     return 1 if told["refused"] or not told["seeded"] else 0
-
-
-def _write(path: Path, told: dict[str, Any]) -> None:
-    import json
-
-    from engine.errors import OutsideError
-
-    try:
-        path.write_text(json.dumps(told, indent=1, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutsideError(f"{path} cannot be written: {error.strerror}; name another with --out.") from None

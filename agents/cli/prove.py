@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agents.cli.options import settings_of, words
-from agents.cli.out import Out, write_page
+from agents.cli.out import Out, write_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,7 +91,7 @@ def main(args: argparse.Namespace, out: Out) -> int:
     if args.html is not None:
         from agents.transfer.proof_page import page
 
-        write_page(args.html, page(told))
+        write_file(args.html, page(told), "name a file with --html")
     out.result(told)
     _show(told, out)
     if args.html is not None:
@@ -107,33 +107,25 @@ def _prior(path: Path, settings: Settings) -> Prior:
 
 
 def _show(told: Mapping[str, Any], out: Out) -> None:
+    from agents.transfer.proof_page import AGES, LINES, age_rows, line_rows, share_of, signed
+
     out.say(told["headline"])
     out.say()
-    rows = [
-        (f"{one['from_h']}-{one['to_h']} h", *(_span(one[name]) for name in ("cold", "seeded", "seeded_minus_cold")))
-        for one in told["by_age"]
-    ]
-    rows.append(
-        ("first day", *(_span(told["error"][line]) for line in ("cold", "seeded")), _span(told["seeded_minus_cold"]))
-    )
-    out.table(rows, ("age", "cold: errors x warm's", "seeded", "seeded - cold"))
+    out.table(age_rows(told), AGES)
     out.say()
-    out.table(
-        [(line, _hours(told, line), _span(told["pages_a_day"][line])) for line in ("cold", "seeded", "warm")],
-        ("line", "within 10 % of warm", "pages a day"),
-    )
+    out.table(line_rows(told), LINES)
     harm, guard = told["harm"], told["guard"]
     out.say()
     if harm["worst"] is not None:
         out.say(
-            f"change   {_percent(harm['mean']['value'])} of the cold errors on the mean; worst "
-            f"{_percent(harm['worst'])} ({harm['worst_target']}); {_share(harm['share_hurt'])} of the entities are "
+            f"change   {signed(harm['mean']['value'])} of the cold errors on the mean; worst "
+            f"{signed(harm['worst'])} ({harm['worst_target']}); {share_of(harm['share_hurt'])} of the entities are "
             "hurt by more than 2 %"
         )
     counts = ", ".join(f"{guard[word]} {word}" for word in _WORDS if guard[word])
     out.say(
-        f"guard    {_share(guard['share_adopted'])} of the seeds adopted, {_share(guard['share_refused'])} refused or "
-        f"taken back ({counts})"
+        f"guard    {share_of(guard['share_adopted'])} of the seeds adopted, {share_of(guard['share_refused'])} refused "
+        f"or taken back ({counts})"
     )
     if told["sources_refused"]["times"]:
         out.say(f"sources  refused {told['sources_refused']['times']} times; first: {told['sources_refused']['first']}")
@@ -154,22 +146,3 @@ def _note(told: Mapping[str, Any]) -> str:
         "entities. A refused seed leaves the alarms to the cold model; its forecasts may be mixed in where they are "
         "better. Pages are not labelled: they may be right."
     )
-
-
-def _span(of: Mapping[str, Any]) -> str:
-    if of["value"] is None:
-        return "-"
-    return f"{of['value']:.2f} ({of['low']:.2f} to {of['high']:.2f})"
-
-
-def _hours(told: Mapping[str, Any], line: str) -> str:
-    hours = told["hours_to_parity"].get(line, 0.0)
-    return "-" if hours is None else "not in a day" if hours >= 24 else f"after {hours:g} h"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:+.1f} %"
-
-
-def _share(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.0f} %"

@@ -174,16 +174,10 @@ def _diff(args: argparse.Namespace, settings: Settings, out: Out) -> int:
 
 def _words(first: State, second: State) -> list[str]:
     """What changed, if both are sources of a form that is known here; else nothing."""
-    from engine.errors import GraftError
-    from engine.transfer import form
+    from agents.cli.source import has_card
     from engine.transfer.words import words
 
-    try:
-        for state in (first, second):
-            form.check(state)
-    except GraftError:
-        return []
-    return words(first, second)
+    return words(first, second) if has_card(first) and has_card(second) else []
 
 
 def _verify(args: argparse.Namespace, settings: Settings, out: Out) -> int:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 #: Classes, steps of a lineage and labels that are shown; --json has all.
 MOST_ROWS, MOST_STEPS, MOST_LABELS = 200, 20, 12
-COMPONENTS = ("scale", "season", "level", "structure", "tail")
 
 
 def has_card(state: State) -> bool:
@@ -133,6 +132,7 @@ def _validation(table: dict[str, Any]) -> list[str]:
 
 
 def _say_classes(source: State, out: Out) -> None:
+    from engine.prior import STRENGTHS
     from engine.snapshot import read_json_column
     from engine.transfer.fingerprint import LAG1, SEEN_SHARE
 
@@ -146,12 +146,12 @@ def _say_classes(source: State, out: Out) -> None:
             continue
         k, found = at[one["name"]], judged.get(one["name"], {})
         is_seen = float((a["visits"][k] > 0).mean()) >= SEEN_SHARE
-        errors = [found.get("error_ratio", {}).get(name) for name in COMPONENTS]
+        errors = [found.get("error_ratio", {}).get(name) for name in STRENGTHS]
         about = (_shown(one["name"]), one["series"], one["step_ms"] / 1000, _shown(one["kind"]), _shown(one["unit"]))
         rows.append(
             (*about, float(a["ratio"][k]), float(a["features"][k, LAG1]), is_seen, found.get("distance"), *errors)
         )
-    head = ("class", "series", "step s", "kind", "unit", "ratio", "lag 1", "day", "apart", *COMPONENTS)
+    head = ("class", "series", "step s", "kind", "unit", "ratio", "lag 1", "day", "apart", *STRENGTHS)
     out.table(rows, head)
     if len(names) > len(rows):
         out.say(f"... and {len(names) - len(rows)} more classes")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agents.cli.options import add_config, add_json, settings_of
-from agents.cli.out import Out, write_page
+from agents.cli.out import Out, write_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -71,7 +71,7 @@ def main(args: argparse.Namespace, out: Out) -> int:
     if args.html is not None:
         from agents.transfer.page import page
 
-        write_page(args.html, page(told))
+        write_file(args.html, page(told), "name a file with --html")
     out.result(told)
     _show(told, out)
     if args.html is not None:

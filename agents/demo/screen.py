@@ -34,6 +34,8 @@ class Screen:
     def __init__(self, story: Story, headline: str) -> None:
         self._story, self._headline = story, headline
         self._events: deque[Event] = deque(maxlen=200)
+        #: Records that the line about the seed was made of, and the line.
+        self._told, self._worth = -1, ""
         self._names = story.fleet.names()
         self._console = Console()
         self._live = Live(console=self._console, refresh_per_second=HERTZ, transient=True)
@@ -67,8 +69,15 @@ class Screen:
             f"paged {moment.pages} (falsely, the cold twin: {moment.cold_false_pages})",
         )  # fmt: skip
         bar = ProgressBar(total=total, completed=moment.minute, width=None)
-        seed = Text(transfer_lines(transfer(self._story))[0].strip(), "dim", no_wrap=True, overflow="ellipsis")
+        seed = Text(self._seed(), "dim", no_wrap=True, overflow="ellipsis")
         return Panel(Group(grid, seed, bar), title=self._headline, title_align="left", border_style="blue")
+
+    def _seed(self) -> str:
+        """What the seed was worth so far; the report is made anew only where there are more records of it."""
+        told = sum(one.topic == "experiments" for one in self._story.ears.heard())
+        if told != self._told:
+            self._told, self._worth = told, transfer_lines(transfer(self._story))[0].strip()
+        return self._worth
 
     def _series(self) -> Table:
         table = Table(expand=True, box=None, header_style="dim", pad_edge=False)

@@ -29,7 +29,7 @@ from engine import seeding
 from engine.config import ENGINE_VERSION
 from engine.errors import BadSample, SnapshotError
 from engine.prior import Prior
-from engine.snapshot import pack, unpack
+from engine.snapshot import DIGEST, pack, unpack
 
 SCHEMA = "graft.seed/1"
 PARTITION = 0
@@ -87,8 +87,7 @@ def parcel_of(order: Mapping[str, Any]) -> Parcel | None:
         return None
     texts, numbers = (params.get("digest"), params.get("sha256")), [params.get(n) for n in ("size", "pieces", "begin")]
     is_named = all(
-        isinstance(text, str) and form.fullmatch(text)
-        for text, form in zip(texts, (seeding.DIGEST, _SHA256), strict=True)
+        isinstance(text, str) and form.fullmatch(text) for text, form in zip(texts, (DIGEST, _SHA256), strict=True)
     )
     if not is_named or not all(type(number) is int and 0 <= number < 1 << 63 for number in numbers):
         raise BadSample("order", "a seed order names digest, sha256, size, pieces and begin of what it lends.")

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 from agents.transfer.style import STYLE
 from engine.transfer.report import early_text, hours_text, refused_text
 
 _TITLE = "What the seed was worth"
-#: Height of the chart of losses, and its margins, in units of its own.
+#: Size of a chart, and its margins, in units of its own.
 WIDE, HIGH, LEFT, LOW = 640.0, 260.0, 46.0, 40.0
 #: The strongest ink of a cell.
 DARKEST = 0.75
@@ -64,6 +64,11 @@ def _tiles(fleet: Mapping[str, Any]) -> str:
             "the cold version alone would have sent: an upper bound of false pages avoided",
         ),
     )
+    return tiles_of(tiles)
+
+
+def tiles_of(tiles: Sequence[tuple[str, str, str]]) -> str:
+    """The numbers that are seen first: name, value, what it is."""
     boxes = "".join(
         f"<div><span>{escape(name)}</span><b>{escape(value)}</b><small>{escape(what)}</small></div>"
         for name, value, what in tiles
@@ -79,40 +84,68 @@ def _interval(share: Mapping[str, Any] | None) -> str:
 
 
 def _losses(by_age: Sequence[Mapping[str, Any]]) -> str:
-    """Two lines over the stretches of age, as wide as each other: the first hours are what it is about."""
+    """Two lines over the stretches of age."""
     if not by_age:
         return "<p>Nothing was measured.</p>"
     top = max(max(one["seeded"], one["cold"]) for one in by_age) or 1.0
-    step = (WIDE - LEFT) / len(by_age)
+    lines = [
+        Line(
+            name, [one[name] for one in by_age], [f"{one[name]:.3f} nats ({one['series']:,} series)" for one in by_age]
+        )
+        for name in ("cold", "seeded")
+    ]
+    return chart("forecast loss by age", by_age, [top * part / 4 for part in range(5)], top, lines) + (
+        '<figcaption><i class="seeded"></i>seeded <i class="cold"></i>cold: mean over the series, in nats a sample '
+        "above the best that each came to; lower is better.</figcaption>"
+    )
 
-    def x(at: int) -> float:
-        return LEFT + step * (at + 0.5)
+
+class Line(NamedTuple):
+    """A line of a chart. kind: cold or seeded; told: of each value, for the mouse; spans: intervals beside it, if any.
+
+    aside: by how much of a stretch its points are moved, that intervals may not lie on each other.
+    """
+
+    kind: str
+    values: Sequence[float]
+    told: Sequence[str]
+    spans: Sequence[tuple[float, float]] = ()
+    aside: float = 0.0
+
+
+def chart(
+    label: str, stretches: Sequence[Mapping[str, Any]], levels: Sequence[float], top: float, lines: Sequence[Line]
+) -> str:
+    """Lines over stretches of age, as wide as each other: the first hours are what it is about. levels: of the grid."""
+    step = (WIDE - LEFT) / len(stretches)
+
+    def x(at: int, line: Line) -> float:
+        return LEFT + step * (at + 0.5 + line.aside)
 
     def y(value: float) -> float:
         return 12 + (HIGH - LOW - 12) * (1 - value / top)
 
     ink = []
-    for part in range(5):
-        level = top * part / 4
+    for level in levels:
         ink.append(f'<line class="grid" x1="{LEFT}" x2="{WIDE}" y1="{y(level):.1f}" y2="{y(level):.1f}"/>')
         ink.append(f'<text class="axis" x="{LEFT - 6}" y="{y(level) + 4:.1f}" text-anchor="end">{level:.2f}</text>')
-    for at, one in enumerate(by_age):
-        label = f"{one['from_h']:g}-{one['to_h']:g} h"
-        ink.append(f'<text class="axis" x="{x(at):.1f}" y="{HIGH - 22}" text-anchor="middle">{label}</text>')
-    for name in ("cold", "seeded"):
-        points = [(x(at), y(one[name])) for at, one in enumerate(by_age)]
-        ink.append(f'<polyline class="{name}" points="{" ".join(f"{a:.1f},{b:.1f}" for a, b in points)}"/>')
+    for at, one in enumerate(stretches):
+        words = f"{one['from_h']:g}-{one['to_h']:g} h"
+        ink.append(f'<text class="axis" x="{x(at, lines[0]):.1f}" y="{HIGH - 22}" text-anchor="middle">{words}</text>')
+    for line in lines:
+        points = [(x(at, line), y(value)) for at, value in enumerate(line.values)]
         ink += [
-            f'<circle class="{name}" cx="{a:.1f}" cy="{b:.1f}" r="4"><title>{name}, {one["from_h"]:g} to '
-            f"{one['to_h']:g} h: {one[name]:.3f} nats ({one['series']:,} series)</title></circle>"
-            for (a, b), one in zip(points, by_age, strict=True)
+            f'<polyline class="{line.kind}" points="{a:.1f},{y(low):.1f} {a:.1f},{y(high):.1f}"/>'
+            for (a, _), (low, high) in zip(points, line.spans, strict=False)
+        ]
+        ink.append(f'<polyline class="{line.kind}" points="{" ".join(f"{a:.1f},{b:.1f}" for a, b in points)}"/>')
+        ink += [
+            f'<circle class="{line.kind}" cx="{a:.1f}" cy="{b:.1f}" r="4"><title>{line.kind}, {one["from_h"]:g} to '
+            f"{one['to_h']:g} h: {told}</title></circle>"
+            for (a, b), one, told in zip(points, stretches, line.told, strict=True)
         ]
     ink.append(f'<text class="axis" x="{WIDE}" y="{HIGH - 4}" text-anchor="end">age in the new environment</text>')
-    return (
-        f'<svg viewBox="0 0 {WIDE:.0f} {HIGH:.0f}" role="img" aria-label="forecast loss by age">{"".join(ink)}</svg>'
-        '<figcaption><i class="seeded"></i>seeded <i class="cold"></i>cold: mean over the series, in nats a sample '
-        "above the best that each came to; lower is better.</figcaption>"
-    )
+    return f'<svg viewBox="0 0 {WIDE:.0f} {HIGH:.0f}" role="img" aria-label="{label}">{"".join(ink)}</svg>'
 
 
 def _bars(classes: Sequence[Mapping[str, Any]]) -> str:
@@ -144,7 +177,7 @@ def _sources(sources: Sequence[Mapping[str, Any]]) -> str:
             one["source"], f"{one['entities']['all']:,}",
             f"{one['entities']['refused'] + one['entities']['returned']:,}",
             f"{one['series']:,}", f"{one['helped']:,}", f"{one['equal']:,}", f"{one['hurt']:,}",
-            hours_text(one) if one["series"] else "-", _number(one["error_ratio"]),
+            hours_text(one) if one["series"] else "-", number(one["error_ratio"]),
         )
         for one in sources
     ]  # fmt: skip
@@ -175,14 +208,14 @@ def _heat_map(fleet: Mapping[str, Any]) -> str:
 
 def _cell(value: float | None, ink: float, kind: str) -> str:
     strength = min(max(ink, 0.0), 1.0) * DARKEST * 100
-    return f'<td class="{kind}" style="--ink:{strength:.0f}%">{_number(value)}</td>'
+    return f'<td class="{kind}" style="--ink:{strength:.0f}%">{number(value)}</td>'
 
 
 def _evictions(fleet: Mapping[str, Any]) -> str:
     rows = [
         (
             one["entity"], one["source"], {"refused": "refused", "returned": "taken back"}[one["outcome"]],
-            _moment(one["at_ms"]), one["reason"], _number(one["gain"]), f"{one['seeded_would_have_sent']:,}",
+            _moment(one["at_ms"]), one["reason"], number(one["gain"]), f"{one['seeded_would_have_sent']:,}",
         )
         for one in fleet["evictions"]
     ]  # fmt: skip
@@ -224,7 +257,8 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """A number for people, - if there is none."""
     return "-" if value is None else f"{value:.2f}"
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from agents.transfer.page import HIGH, LEFT, LOW, WIDE, frame, percent, table
+from agents.transfer.page import WIDE, Line, chart, frame, number, percent, table, tiles_of
 
 _TITLE = "What a seed would be worth here"
 #: Height of one row of the chart of entities; the most entities that it shows, and the room for their names.
@@ -35,8 +35,8 @@ def _tiles(proof: Mapping[str, Any]) -> str:
     harm, guard, gap = proof["harm"], proof["guard"], proof["gap_closed"]
     worst = f"in {harm['worst_target']}" if harm["worst"] is not None else ""
     tiles = (
-        ("change", _signed(harm["mean"]["value"]), f"of the cold model's forecast errors {_between(harm['mean'])}"),
-        ("worst entity", _signed(harm["worst"]), worst),
+        ("change", signed(harm["mean"]["value"]), f"of the cold model's forecast errors {_between(harm['mean'])}"),
+        ("worst entity", signed(harm["worst"]), worst),
         (
             "gap closed",
             percent(gap) if gap is not None else "-",
@@ -46,54 +46,32 @@ def _tiles(proof: Mapping[str, Any]) -> str:
         ),
         (
             "adopted",
-            _share(guard["share_adopted"]),
-            f"of the seeds; {_share(guard['share_refused'])} refused or taken back",
+            share_of(guard["share_adopted"]),
+            f"of the seeds; {share_of(guard['share_refused'])} refused or taken back",
         ),
         ("runs", f"{proof['runs']:,}", f"first days of {proof['targets']:,} entities"),
     )
-    boxes = "".join(
-        f"<div><span>{escape(name)}</span><b>{escape(value)}</b><small>{escape(what)}</small></div>"
-        for name, value, what in tiles
-    )
-    return f'<div class="tiles">{boxes}</div>'
+    return tiles_of(tiles)
 
 
 def _errors(proof: Mapping[str, Any]) -> str:
-    """Two lines over the stretches of age, as wide as each other, with their intervals; 1 is the warm model."""
+    """Two lines over the stretches of age, with their intervals; 1 is the warm model."""
     known = [one for one in proof["by_age"] if one["cold"]["value"] is not None and one["seeded"]["value"] is not None]
     if not known:
         return "<p>Nothing was measured.</p>"
     top: float = 1.05 * max(1.0, *(one[line]["high"] for one in known for line in ("cold", "seeded")))
-    step = (WIDE - LEFT) / len(known)
-
-    def x(at: int, line: str) -> float:
-        return LEFT + step * (at + (0.48 if line == "cold" else 0.52))
-
-    def y(value: float) -> float:
-        return 12 + (HIGH - LOW - 12) * (1 - value / top)
-
-    ink = []
-    for level in (0.0, 0.5, 1.0, *((top,) if top > TALL else ())):
-        ink.append(f'<line class="grid" x1="{LEFT}" x2="{WIDE}" y1="{y(level):.1f}" y2="{y(level):.1f}"/>')
-        ink.append(f'<text class="axis" x="{LEFT - 6}" y="{y(level) + 4:.1f}" text-anchor="end">{level:.2f}</text>')
-    for at, one in enumerate(known):
-        label = f"{one['from_h']:g}-{one['to_h']:g} h"
-        ink.append(f'<text class="axis" x="{x(at, "cold"):.1f}" y="{HIGH - 22}" text-anchor="middle">{label}</text>')
-    for line in ("cold", "seeded"):
-        points = [(x(at, line), y(one[line]["value"])) for at, one in enumerate(known)]
-        ink += [
-            f'<polyline class="{line}" points="{a:.1f},{y(one[line]["low"]):.1f} {a:.1f},{y(one[line]["high"]):.1f}"/>'
-            for (a, _), one in zip(points, known, strict=True)
-        ]
-        ink.append(f'<polyline class="{line}" points="{" ".join(f"{a:.1f},{b:.1f}" for a, b in points)}"/>')
-        ink += [
-            f'<circle class="{line}" cx="{a:.1f}" cy="{b:.1f}" r="4"><title>{line}, {one["from_h"]:g} to '
-            f"{one['to_h']:g} h: {_span(one[line])}</title></circle>"
-            for (a, b), one in zip(points, known, strict=True)
-        ]
-    ink.append(f'<text class="axis" x="{WIDE}" y="{HIGH - 4}" text-anchor="end">age in the new environment</text>')
-    return (
-        f'<svg viewBox="0 0 {WIDE:.0f} {HIGH:.0f}" role="img" aria-label="forecast error by age">{"".join(ink)}</svg>'
+    lines = [
+        Line(
+            name,
+            [one[name]["value"] for one in known],
+            [span(one[name]) for one in known],
+            [(one[name]["low"], one[name]["high"]) for one in known],
+            aside,
+        )
+        for name, aside in (("cold", -0.02), ("seeded", 0.02))
+    ]
+    levels = (0.0, 0.5, 1.0, *((top,) if top > TALL else ()))
+    return chart("forecast error by age", known, levels, top, lines) + (
         '<figcaption><i class="seeded"></i>seeded <i class="cold"></i>cold: errors beside those of a model that has '
         "watched all along (1), median over the runs with 90 % intervals; lower is better.</figcaption>"
     )
@@ -117,7 +95,7 @@ def _changes(proof: Mapping[str, Any]) -> str:
             f'<text class="axis" x="{NAMES - 8}" y="{top + 15:.1f}" text-anchor="end">{escape(name)}</text>'
             f'<polyline class="{kind}" style="stroke-width:12" points="{left:.1f},{top + 11:.1f} '
             f'{left + wide:.1f},{top + 11:.1f}"/><text class="axis" x="{end:.1f}" y="{top + 15:.1f}" '
-            f'text-anchor="{"end" if one["change"] < 0 else "start"}">{_signed(one["change"])}</text>'
+            f'text-anchor="{"end" if one["change"] < 0 else "start"}">{signed(one["change"])}</text>'
         )
     more = f" {len(known) - len(shown):,} more are in the table." if len(known) > len(shown) else ""
     return (
@@ -127,27 +105,36 @@ def _changes(proof: Mapping[str, Any]) -> str:
     )
 
 
-def _ages(proof: Mapping[str, Any]) -> str:
+#: Heads of `age_rows` and `line_rows`.
+AGES = ("age", "cold: errors x warm's", "seeded", "seeded - cold")
+LINES = ("line", "within 10 % of warm", "pages a day")
+
+
+def age_rows(proof: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Errors by age, and of the first day."""
     rows = [
-        (
-            f"{one['from_h']:g}-{one['to_h']:g} h",
-            *(_span(one[name]) for name in ("cold", "seeded", "seeded_minus_cold")),
-        )
+        (f"{one['from_h']:g}-{one['to_h']:g} h", *(span(one[name]) for name in ("cold", "seeded", "seeded_minus_cold")))
         for one in proof["by_age"]
     ]
     error = proof["error"]
-    rows.append(("first day", _span(error["cold"]), _span(error["seeded"]), _span(proof["seeded_minus_cold"])))
-    head = ("age", "cold: errors x warm's", "seeded", "seeded - cold")
-    return f"<h3>By age</h3>{table(head, rows)}"
+    return [*rows, ("first day", span(error["cold"]), span(error["seeded"]), span(proof["seeded_minus_cold"]))]
+
+
+def line_rows(proof: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Of each line when it was as good as warm, and its pages."""
+    return [
+        (line, parity(proof["hours_to_parity"].get(line, 0.0)), span(pages))
+        for line, pages in proof["pages_a_day"].items()
+    ]
+
+
+def _ages(proof: Mapping[str, Any]) -> str:
+    return f"<h3>By age</h3>{table(AGES, age_rows(proof))}"
 
 
 def _lines(proof: Mapping[str, Any]) -> str:
-    rows = [
-        (line, _hours(proof["hours_to_parity"].get(line, 0.0)), _span(pages))
-        for line, pages in proof["pages_a_day"].items()
-    ]
     return (
-        f"<h3>By line</h3>{table(('line', 'within 10 % of warm', 'pages a day'), rows)}<p class='note'>Nobody has "
+        f"<h3>By line</h3>{table(LINES, line_rows(proof))}<p class='note'>Nobody has "
         "labelled these pages: they may be right.</p>"
     )
 
@@ -155,8 +142,8 @@ def _lines(proof: Mapping[str, Any]) -> str:
 def _targets(proof: Mapping[str, Any]) -> str:
     rows = [
         (
-            one["entity"], f"{one['runs']:,}", _number(one["cold"]), _number(one["seeded"]), _signed(one["change"]),
-            *(_number(one["pages_a_day"][line]) for line in ("cold", "seeded", "warm")),
+            one["entity"], f"{one['runs']:,}", number(one["cold"]), number(one["seeded"]), signed(one["change"]),
+            *(number(one["pages_a_day"][line]) for line in ("cold", "seeded", "warm")),
             ", ".join(f"{count} {word}" for word, count in one["outcomes"].items()),
         )
         for one in proof["by_target"]
@@ -190,27 +177,27 @@ def _how(proof: Mapping[str, Any]) -> str:
     )
 
 
-def _span(of: Mapping[str, Any]) -> str:
+def span(of: Mapping[str, Any]) -> str:
+    """A figure with its interval."""
     if of["value"] is None:
         return "-"
     return f"{of['value']:.2f} ({of['low']:.2f} to {of['high']:.2f})"
 
 
 def _between(of: Mapping[str, Any]) -> str:
-    return "" if of["value"] is None else f"(90 %: {_signed(of['low'])} to {_signed(of['high'])})"
+    return "" if of["value"] is None else f"(90 %: {signed(of['low'])} to {signed(of['high'])})"
 
 
-def _signed(share: float | None) -> str:
+def signed(share: float | None) -> str:
+    """A change for people."""
     return "-" if share is None else f"{100 * share:+.1f} %"
 
 
-def _share(share: float | None) -> str:
+def share_of(share: float | None) -> str:
+    """A share for people."""
     return "-" if share is None else percent(share)
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
-
-
-def _hours(hours: float | None) -> str:
+def parity(hours: float | None) -> str:
+    """How long a line needed to be as good as the warm one."""
     return "-" if hours is None else "not in a day" if hours >= 24 else f"after {hours:g} h"

@@ -16,15 +16,15 @@ import numpy as np
 
 from engine.columns import Array, Column, Spec
 from engine.components import guard
+from engine.components.habit import HOUR_MS
 from engine.kernel import kernel
 
-#: Ages at which the second and later buckets begin, in ms of event time; the last bucket has no end.
-AGES_MS = (3_600_000, 10_800_000, 21_600_000, 43_200_000)
-#: The same in hours, from the first bucket's beginning to the end of a trial.
+#: Ages in hours at which a bucket begins, and the end of a trial; the last bucket has no end.
 EDGES_H = (0, 1, 3, 6, 12, 24)
+AGES_MS = tuple(hours * HOUR_MS for hours in EDGES_H[1:-1])
 BUCKETS = len(AGES_MS) + 1
 #: Ticks that would page less than this apart are one page.
-EPISODE_MS = 3_600_000
+EPISODE_MS = HOUR_MS
 #: An error counts for so many typical residuals at most, of the version that takes the larger one for typical.
 FAR = 10.0
 SEEDED, COLD = range(2)

@@ -20,12 +20,13 @@ migrate older versions          compare  diff and describe, for people
 
 from __future__ import annotations
 
-from engine.snapshot.codec import MAX_BYTES, State, pack, unpack
+from engine.snapshot.codec import DIGEST, MAX_BYTES, State, digest_of, pack, unpack
 from engine.snapshot.compare import describe, diff
 from engine.snapshot.head import KINDS, json_column, read_json_column
 from engine.snapshot.header import Header, Keys, read_header
 
 __all__ = [
+    "DIGEST",
     "KINDS",
     "MAX_BYTES",
     "Header",
@@ -33,6 +34,7 @@ __all__ = [
     "State",
     "describe",
     "diff",
+    "digest_of",
     "json_column",
     "pack",
     "read_header",

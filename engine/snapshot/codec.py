@@ -5,7 +5,9 @@ Never allocates for what a file claims, only for what it has.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -27,6 +29,8 @@ from engine.snapshot.head import (
 from engine.snapshot.header import Keys, aligned
 from engine.snapshot.migrate import MIGRATIONS, migrated
 
+#: What `digest_of` gives.
+DIGEST: Final = re.compile(r"[0-9a-f]{16}")
 #: A shard of 100,000 series at 4 KiB each is 0.4 GiB.
 MAX_BYTES: Final = 1 << 30
 
@@ -36,6 +40,11 @@ class State(NamedTuple):
 
     manifest: dict[str, Any]
     arrays: dict[str, NDArray[Any]]
+
+
+def digest_of(state: State) -> str:
+    """16 hex digits of a snapshot's contents, see DIGEST; its signature is no part of them."""
+    return sha256(pack(state.manifest, state.arrays)).hexdigest()[:16]
 
 
 def pack(

@@ -20,10 +20,10 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.columns import Array
-from engine.components.season import DAY_MS, SLOT_MS, SLOTS
+from engine.components.season import DAY_MS, SLOT_MS, SLOTS, SLOTS_AN_HOUR
 from engine.transfer.fingerprint import LAG1, LOG_RATIO, SEEN_SHARE, Looks, shape_likeness
 
-SLOT_S, SLOTS_AN_HOUR = SLOT_MS // 1000, 4
+SLOT_S = SLOT_MS // 1000
 #: The mean likeness of the moved classes is this at least, and beyond that of the unmoved by so many standard errors
 #: (Fisher's z); and so many of the classes that have a day must say so, each for itself, and two at least: one day of
 #: a slow series is like any sine somewhere.
@@ -95,7 +95,21 @@ def phase_s(source: Source, targets: Looks) -> int:
     agree = [_is_better(curve[best], curve[0]) for curve in likeness]
     if not _is_better(mean[best], mean[0]) or sum(agree) < max(AGREED * len(agree), LEAST_AGREED):
         return 0
-    return (best if best <= SLOTS // 2 else best - SLOTS) * SLOT_S
+    return signed(best) * SLOT_S
+
+
+def signed(slots: int) -> int:
+    """A circular shift of 0..95 slots as the shorter way, -47..48."""
+    return slots if slots <= SLOTS // 2 else slots - SLOTS
+
+
+def later(slots: int) -> str:
+    """Such a shift for people.
+
+    >>> later(32), later(-2)
+    ('8 h later', '0.5 h earlier')
+    """
+    return f"{abs(slots) / SLOTS_AN_HOUR:g} h {'later' if slots > 0 else 'earlier'}"
 
 
 def _is_better(moved: float, as_it_is: float) -> bool:
@@ -250,10 +264,9 @@ def words(made: Aligned) -> str:
     >>> words(Aligned(28_800, 0.8, 5.0))
     'its day is 8 h later and 0.8 times as large, its step 5 times as long'
     """
-    hours = abs(made.phase_s) / 3600
-    later = f"{hours:g} h {'later' if made.phase_s > 0 else 'earlier'}" if made.phase_s else ""
+    slipped = later(made.phase_s // SLOT_S) if made.phase_s else ""
     large = f"{made.gain:.2g} times as large" if round(made.gain, 1) != 1.0 else ""
-    day = " and ".join(part for part in (later, large) if part)
+    day = " and ".join(part for part in (slipped, large) if part)
     told = [f"its day is {day}"] * bool(day) + [f"its step {made.step_ratio:.3g} times as long"] * (
         made.step_ratio != 1.0
     )

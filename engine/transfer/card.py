@@ -23,7 +23,7 @@ from engine.errors import ConfigError
 from engine.series import Kind
 from engine.snapshot import State, read_json_column
 from engine.transfer import edges, form, golden
-from engine.transfer.fingerprint import FEATURES
+from engine.transfer.fingerprint import FEATURES, largest
 from engine.transfer.unit import unit_of
 
 if TYPE_CHECKING:
@@ -80,7 +80,6 @@ def metrics(names: list[str], arrays: Mapping[str, Array]) -> list[Card]:
     direction: up, down or both, the side on which a value is bad; a log of numbers does not say it. The range is the
     10-90 % of the series behind a class; none of it has a unit or a level.
     """
-    most = sorted(range(len(names)), key=lambda k: (-int(arrays["series"][k]), names[k]))[:MOST_CLASSES]
     return [
         {
             "name": names[k],
@@ -94,7 +93,7 @@ def metrics(names: list[str], arrays: Mapping[str, Array]) -> list[Card]:
                 for at, feature in enumerate(FEATURES)
             },
         }
-        for k in sorted(most)
+        for k in largest(names, arrays["series"], MOST_CLASSES)
     ]
 
 

@@ -17,16 +17,13 @@ import numpy as np
 
 from engine.columns import Array
 from engine.components import block, entity, level, tail
-from engine.components.factory import FACTORY_ROWS, factory
 from engine.config import ENGINE_VERSION, EngineConfig
 from engine.errors import ConfigError
 from engine.roster import Roster
-from engine.snapshot import State, json_column
-from engine.state import SERIES_ROWS
+from engine.snapshot import State, digest_of, json_column
 from engine.transfer import card, fingerprint, form, health, left_out
 from engine.transfer.fingerprint import LOG_FAR, LOG_RATIO, LOG_SIGMA, Looks
-from engine.transfer.learned import mean_known
-from engine.transfer.plan import digest
+from engine.transfer.learned import mean_known, tails, thinned
 
 #: Entities whose covariances are pooled; of more, so many at even distances. Their mean moves little beyond.
 MOST_ENTITIES = 300
@@ -61,7 +58,13 @@ def distil(state: State, *, owner: str | None = None, licence: str | None = None
 def _cut(state: State) -> dict[str, Any]:
     """One entry of the lineage."""
     where = {key: state.manifest.get(key) for key in ("topic", "partition", "next_offset", "config")}
-    return {"made": "cut", "parents": [digest(state)], "engine": ENGINE_VERSION, "recipe": card.recipe_hash(), **where}
+    return {
+        "made": "cut",
+        "parents": [digest_of(state)],
+        "engine": ENGINE_VERSION,
+        "recipe": card.recipe_hash(),
+        **where,
+    }
 
 
 def manifest(told: dict[str, Any], measured: dict[str, float], class_count: int) -> dict[str, Any]:
@@ -84,7 +87,7 @@ def _plain(array: Array) -> Array:
 
 
 def _class_arrays(roster: Roster, looks: Looks, classes: Looks) -> dict[str, Array]:
-    behind = [_thinned(rows.tolist()) for rows in fingerprint.members(looks).values()]
+    behind = [thinned(rows, MOST_ENTITIES).tolist() for rows in fingerprint.members(looks).values()]
     own = [_own(roster, rows) for rows in behind]
     features = classes.features
     return {
@@ -102,7 +105,7 @@ def _class_arrays(roster: Roster, looks: Looks, classes: Looks) -> dict[str, Arr
         "step": _steps(roster, behind),
         "shape": classes.shape,
         "visits": classes.visits,
-        "tail": np.array([_tail(roster, rows) for rows in behind]).reshape(-1, tail.BINS),
+        "tail": np.array([tails(roster, rows).mean(axis=0) for rows in behind]).reshape(-1, tail.BINS),
         "own": np.array([part.lagged for part in own]).reshape(-1, block.MOST_LAGS + 1),
         "own_residual": np.array([part.residual for part in own], np.float64),
         "sigmas": np.array([part.sigmas for part in own]).reshape(-1, 3),
@@ -117,19 +120,6 @@ def _steps(roster: Roster, behind: list[list[int]]) -> Array:
     return both
 
 
-def _thinned(rows: list[int]) -> list[int]:
-    """At most MOST_ENTITIES of them, at even distances."""
-    if len(rows) <= MOST_ENTITIES:
-        return rows
-    return [rows[at] for at in np.linspace(0, len(rows) - 1, MOST_ENTITIES).astype(int)]
-
-
-def _tail(roster: Roster, rows: list[int]) -> Array:
-    given = factory()[entity.SEVERE].astype(np.float64) * (SERIES_ROWS / FACTORY_ROWS)
-    parts = [tail.distil(roster.rows.shown.counts[row].astype(np.float64), given) for row in rows]
-    return np.asarray(np.mean(parts, axis=0))
-
-
 class _Own(NamedTuple):
     lagged: Array
     residual: float
@@ -139,7 +129,7 @@ class _Own(NamedTuple):
 def _own(roster: Roster, rows: list[int]) -> _Own:
     lagged, residual, sigmas = [], [], []
     for row in rows:
-        part, j = _part(roster, int(roster.rows.link.block[row])), int(roster.rows.link.slot[row])
+        part, j = roster.part(int(roster.rows.link.block[row])), int(roster.rows.link.slot[row])
         covariance, left = block.distil(part, j, j)
         lagged.append(covariance)
         residual.append(left)
@@ -147,17 +137,13 @@ def _own(roster: Roster, rows: list[int]) -> _Own:
     return _Own(_extended(mean_known(np.array(lagged))), float(np.mean(residual)), np.mean(sigmas, axis=0))
 
 
-def _part(roster: Roster, b: int) -> dict[str, Array]:
-    return block.sections(roster.pool, int(roster.block.start[b]), int(roster.block.capacity[b]))
-
-
 def _pair_arrays(roster: Roster, classes: Looks) -> dict[str, Array]:
     """pairs (p, 2): classes i, j; lagged (p, 21): E z_i(t) z_j(t - k); residual (p,)."""
     at = {name: k for k, name in enumerate(classes.names)}
     grown = np.flatnonzero(roster.block.ticks[: roster.block_count] >= GROWN_TICKS)
     sums: dict[tuple[int, int], list[tuple[Array, float]]] = {}
-    for b in _thinned(grown.tolist()):
-        part, width = _part(roster, b), int(roster.block.width[b])
+    for b in thinned(grown, MOST_ENTITIES).tolist():
+        part, width = roster.part(b), int(roster.block.width[b])
         kinds = [at.get(roster.classes[int(row)], -1) for row in roster.block.member[b, :width]]
         for i, j in np.ndindex(width, width):
             if i != j and kinds[i] >= 0 and kinds[j] >= 0:
@@ -185,6 +171,6 @@ def _extended(lagged: Array) -> Array:
 
 def _entity_arrays(roster: Roster) -> dict[str, Array]:
     """channels (12, 40): mean histogram of the grown entities, each of sum 1."""
-    grown = np.flatnonzero(roster.ents.entity.ticks[: len(roster.entities)] >= GROWN_TICKS).tolist()
-    own = [entity.distil(roster.ents.entity, e) for e in _thinned(grown)]
+    grown = np.flatnonzero(roster.ents.entity.ticks[: len(roster.entities)] >= GROWN_TICKS)
+    own = [entity.distil(roster.ents.entity, e) for e in thinned(grown, MOST_ENTITIES).tolist()]
     return {"channels": np.mean(own, axis=0) if own else np.zeros((entity.HISTOGRAMS, tail.BINS))}

@@ -19,21 +19,19 @@ from engine.columns import Array
 from engine.components import season, tail
 from engine.errors import ConfigError
 from engine.series import Kind
-from engine.transfer.fingerprint import SEEN_SHARE
+from engine.transfer.fingerprint import SEEN_SHARE, largest
 
 #: Classes that are shown: those of most series.
 MOST_CLASSES = 12
 #: Quarters of an hour in a window, from when the day moves most; where in it something happens; how large it is, in sd.
 LENGTH, AT, SIZE = 8, 4, 5.0
-SLIP_SLOTS = 4
 
 Window = list[float | None]
 
 
 def edges(names: list[str], arrays: Mapping[str, Array]) -> list[dict[str, Any]]:
     """class, case, window (sd; null: no number), expected (sd), severity (-log10 p of each residual, null: none)."""
-    most = sorted(range(len(names)), key=lambda k: (-int(arrays["series"][k]), names[k]))[:MOST_CLASSES]
-    return [one for k in sorted(most) for one in _of_class(names[k], k, arrays)]
+    return [one for k in largest(names, arrays["series"], MOST_CLASSES) for one in _of_class(names[k], k, arrays)]
 
 
 def check(told: object, names: list[str], arrays: Mapping[str, Array]) -> None:
@@ -73,7 +71,7 @@ def _of_class(name: str, k: int, arrays: Mapping[str, Array]) -> list[dict[str, 
     if int(arrays["kind"][k]) == Kind.COUNTER:
         cases["counter reset"] = np.where(np.arange(LENGTH) == AT, np.nan, expected)
     if has_shape:
-        cases["hour late"] = shape[(slots - SLIP_SLOTS) % season.SLOTS]
+        cases["hour late"] = shape[(slots - season.SLOTS_AN_HOUR) % season.SLOTS]
     sigma, counts = float(arrays["sigma"][k]), arrays["tail"][k].astype(np.float64)
     return [
         {

@@ -74,12 +74,16 @@ def _features(roster: Roster, row: int) -> tuple[float, ...]:
     if rows.link.block[row] < 0:
         return (np.nan,) * len(FEATURES)
     b, j = int(rows.link.block[row]), int(rows.link.slot[row])
-    part = block.sections(roster.pool, int(roster.block.start[b]), int(roster.block.capacity[b]))
-    own = block.distil(part, j, j)[0]
+    own = block.distil(roster.part(b), j, j)[0]
     lag1 = own[1] / own[0] if own[0] > 0 else np.nan
     log_ratio = float(np.log(scale["ratio"])) if scale["ratio"] > 0 else np.nan
     sigma = float(rows.season.sigma[row])
     return log_ratio, float(np.clip(lag1, -1, 1)), float(np.log(scale["far"] + 1e-4)), float(np.log(sigma + 1e-3))
+
+
+def largest(names: list[str], series: Array, most: int) -> list[int]:
+    """Which classes have the most series, at most so many, in their own order. series: of each class."""
+    return sorted(sorted(range(len(names)), key=lambda k: (-int(series[k]), names[k]))[:most])
 
 
 def by_class(looks: Looks) -> Looks:

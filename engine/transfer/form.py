@@ -14,9 +14,10 @@ import numpy as np
 from engine.components import block, entity, season, tail
 from engine.config import ENGINE_VERSION
 from engine.errors import ConfigError, SnapshotError
-from engine.prior import STRENGTHS
+from engine.prior import BOUNDS, MOST_TEXT, STRENGTHS
 from engine.snapshot import State, read_json_column
 from engine.transfer.fingerprint import FEATURES
+from engine.transfer.received import is_number
 
 SCHEMA = "graft.source/2"
 F4 = np.float32
@@ -33,7 +34,7 @@ PER_PAIR: dict[str, tuple[type, tuple[int, ...]]] = {
     "pairs": (np.int32, (2,)), "lagged": (F4, (block.MOST_LAGS + 1,)), "residual": (F4, ()),
 }  # fmt: skip
 #: What the smallest of an array may be; 0 where nothing is said.
-LEAST = {"series": 1, "ratio": 1e-30, "sigma": 1e-9}
+LEAST = {"series": 1, **{name: BOUNDS[name][0] for name in ("ratio", "sigma")}}
 _SIZES = ("series", "samples", "ratio", "far", "sigma", "step_ms", "visits", "tail", "channels", "n0")
 #: Neither NaN nor infinity may stand in these; in a step NaN may, for one that is not known.
 _KNOWN = (
@@ -44,8 +45,6 @@ _KNOWN = (
 MOST_FEATURE = 100.0
 CHANNELS = (entity.HISTOGRAMS, tail.BINS)
 
-#: A number that arithmetic survives, a text that fits a line or so.
-MOST_NUMBER, MOST_TEXT = 1e18, 4096
 _NONE = type(None)
 _NUMBER, _TEXT, _MAYBE_TEXT, _MAYBE_NUMBER = (int, float), (str,), (str, _NONE), (int, float, _NONE)
 #: Stands for every field of a dict.
@@ -166,4 +165,4 @@ def _is_plain(value: object, types: tuple[type, ...]) -> bool:
         return False
     if isinstance(value, str):
         return len(value) <= MOST_TEXT
-    return value is None or (isinstance(value, (int, float)) and abs(value) <= MOST_NUMBER)
+    return value is None or is_number(value)

@@ -19,7 +19,7 @@ import numpy as np
 from engine import recipe
 from engine.batch import Batch
 from engine.columns import Array
-from engine.components import block, level, season, tail
+from engine.components import level, season, tail
 from engine.config import EngineConfig
 from engine.errors import ConfigError
 from engine.series import Kind, Series
@@ -170,6 +170,4 @@ def _fold(step_ms: int, gap_at: int, waves: list[list[float]]) -> list[float]:
 
 
 def _solved(shard: Shard) -> Array:
-    roster = shard.roster
-    part = block.sections(roster.pool, int(roster.block.start[0]), int(roster.block.capacity[0]))
-    return np.asarray(part["forecast"][0, :2].ravel())
+    return np.asarray(shard.roster.part(0)["forecast"][0, :2].ravel())

@@ -10,7 +10,7 @@ many samples a source is worth, where a factor of two hardly matters and a facto
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,10 +42,14 @@ Learned = dict[str, Array]
 
 def of_rows(roster: Roster, looks: Looks, rows: Array) -> Learned:
     """Of some series of a shard, those that have a fingerprint."""
-    given = histograms()[entity.SEVERE].astype(np.float64) * (SERIES_ROWS / FACTORY_ROWS)
-    counts = [tail.distil(roster.rows.shown.counts[row].astype(np.float64), given) for row in rows]
     own = np.array([_own(roster, int(row)) for row in rows]).reshape(-1, LAGS + 1)
-    return _learned(looks.features[rows], looks.shape[rows], looks.visits[rows], own, np.array(counts))
+    return _learned(looks.features[rows], looks.shape[rows], looks.visits[rows], own, tails(roster, rows))
+
+
+def tails(roster: Roster, rows: Sequence[int] | Array) -> Array:
+    """(rows, 40): each series' own share of its histogram of evidence; what the factory gave is taken out."""
+    given = histograms()[entity.SEVERE].astype(np.float64) * (SERIES_ROWS / FACTORY_ROWS)
+    return np.array([tail.distil(roster.rows.shown.counts[row].astype(np.float64), given) for row in rows])
 
 
 def of_classes(arrays: Mapping[str, Array]) -> Learned:
@@ -107,6 +111,13 @@ def samples_behind(looks: Looks, rows: Array) -> Array:
     return np.asarray(np.clip(np.stack(behind, axis=1), 1.0, most))
 
 
+def thinned(of: Array, most: int) -> Array:
+    """At most so many of them, at even distances."""
+    if len(of) <= most:
+        return of
+    return np.asarray(of[np.linspace(0, len(of) - 1, most).astype(int)])
+
+
 def mean_known(rows: Array) -> Array:
     """Mean over rows of what is not NaN; NaN where nothing is known."""
     known = np.isfinite(rows)
@@ -128,8 +139,7 @@ def _learned(features: Array, shape: Array, visits: Array, own: Array, counts: A
 
 def _own(roster: Roster, row: int) -> Array:
     b, j = int(roster.rows.link.block[row]), int(roster.rows.link.slot[row])
-    part = block.sections(roster.pool, int(roster.block.start[b]), int(roster.block.capacity[b]))
-    return block.distil(part, j, j)[0][: LAGS + 1]
+    return block.distil(roster.part(b), j, j)[0][: LAGS + 1]
 
 
 def _at_shares(counts: Array) -> Array:

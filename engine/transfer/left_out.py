@@ -21,7 +21,7 @@ from engine.columns import Array
 from engine.prior import STRENGTHS
 from engine.transfer import align, fingerprint, learned
 from engine.transfer.fingerprint import Looks
-from engine.transfer.learned import Learned, mean_known
+from engine.transfer.learned import Learned, mean_known, thinned
 from engine.transfer.match import ADAPT, COLD, NAMED, REUSE, match
 from engine.transfer.strength import STRENGTHS as LENT
 
@@ -55,20 +55,13 @@ class Cast:
         cls = np.repeat(np.arange(len(kept)), [len(groups[name]) for name in kept])
         found = np.unique(entity)
         self.entity_count = len(found)
-        self.entities = _thinned(found, MOST_ENTITIES)
+        self.entities = thinned(found, MOST_ENTITIES)
         some = np.isin(entity, self.entities)
         self.names, self.looks = kept, looks
         self.rows, self.entity, self.cls = rows[some], entity[some], cls[some]
         self.learned = learned.of_rows(roster, looks, self.rows)
         self.behind = learned.samples_behind(looks, self.rows)
         self.factory = learned.factory()
-
-
-def _thinned(entities: Array, most: int) -> Array:
-    """At most so many of them, at even distances."""
-    if len(entities) <= most:
-        return entities
-    return np.asarray(entities[np.linspace(0, len(entities) - 1, most).astype(int)])
 
 
 def table(cast: Cast) -> dict[str, Any]:
@@ -83,7 +76,7 @@ def table(cast: Cast) -> dict[str, Any]:
     errors = np.zeros((len(cast.names), len(STRENGTHS), 2))
     found: list[list[tuple[float, str]]] = [[] for _ in cast.names]
     told = []
-    for number, e in enumerate(_thinned(cast.entities, MOST_LEFT_OUT)):
+    for number, e in enumerate(thinned(cast.entities, MOST_LEFT_OUT)):
         is_own = cast.entity == e
         apart = _distances(cast, is_own)
         for name, one in apart.items():

@@ -12,11 +12,11 @@ from engine import prior as lent
 from engine.columns import Array
 from engine.components import tail
 from engine.prior import Prior
-from engine.snapshot import State, json_column, read_json_column
+from engine.snapshot import State, digest_of, json_column, read_json_column
 from engine.transfer import align, card, form
 from engine.transfer.align import AS_IT_IS, Aligned
 from engine.transfer.match import NAMED
-from engine.transfer.plan import Plan, check, digest
+from engine.transfer.plan import Plan, check
 from engine.transfer.strength import AGE_TICKS, HISTOGRAM_TICKS, LEARNED_TICKS, LOUDER, STRENGTHS
 
 
@@ -59,7 +59,7 @@ def prior_of(
     arrays = {name: a[name][at].astype(dtype) for name, dtype in lent.PER_CLASS.items()}
     arrays = align.applied(arrays | _pairs(source, at), aligned or [AS_IT_IS] * len(of))
     arrays["classes"] = json_column(names)
-    arrays["origin"] = json_column({"environment": source.manifest.get("environment"), "source": digest(source)})
+    arrays["origin"] = json_column({"environment": source.manifest.get("environment"), "source": digest_of(source)})
     louder = [tail.moved(shares, by) for shares, by in zip(a["channels"].astype(np.float64), LOUDER, strict=True)]
     arrays["channels"] = np.array(louder, np.float32)
     arrays["strength"] = np.array([STRENGTHS[zone] for zone in zones], np.float32).reshape(-1, len(lent.STRENGTHS))

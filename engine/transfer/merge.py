@@ -22,10 +22,9 @@ from engine.config import ENGINE_VERSION
 from engine.errors import ConfigError, SnapshotError
 from engine.prior import STRENGTHS
 from engine.series import Kind
-from engine.snapshot import State, json_column, read_json_column
+from engine.snapshot import State, digest_of, json_column, read_json_column
 from engine.transfer import card, form, learned
 from engine.transfer.distil import manifest
-from engine.transfer.plan import digest
 
 #: Classes that a message or a list names.
 MOST_NAMED = 20
@@ -74,7 +73,7 @@ def _sorted(sources: Sequence[State], weights: Sequence[float] | None) -> Given:
         raise ConfigError(f"a weight is {bad:g}; it must lie in (0, {MOST_WEIGHT:g}]. 2 counts twice as much as 1.")
     found: dict[str, tuple[State, list[float]]] = {}
     for at, source in enumerate(sources):
-        _, given = found.setdefault(digest(source), (source, []))
+        _, given = found.setdefault(digest_of(source), (source, []))
         given += [] if weights is None else [float(weights[at])]
     return [(name, source, fsum(given) if given else None) for name, (source, given) in sorted(found.items())]
 
@@ -85,7 +84,9 @@ def _check(source: State) -> None:
         card.check(source)
     except (ConfigError, SnapshotError) as error:
         where = source.manifest.get("environment")
-        raise ConfigError(f"the source of environment {where!r} ({digest(source)}) cannot be merged: {error}") from None
+        raise ConfigError(
+            f"the source of environment {where!r} ({digest_of(source)}) cannot be merged: {error}"
+        ) from None
 
 
 def _names(parts: list[State]) -> list[str]:

@@ -8,7 +8,6 @@ read back in `planned.py`. Strengths and thaw follow from the zone and are told 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from engine.config import ENGINE_VERSION, EngineConfig
 from engine.errors import ConfigError, RefusedPlan
 from engine.roster import Roster
 from engine.series import stable_id
-from engine.snapshot import State, pack, read_json_column
+from engine.snapshot import State, digest_of, read_json_column
 from engine.transfer import align, card, fingerprint, form
 from engine.transfer.align import AS_IT_IS, Aligned
 from engine.transfer.fingerprint import Looks
@@ -123,10 +122,10 @@ def check(made: Plan, source: State) -> None:
     """RefusedPlan unless the plan may be carried out with this source snapshot."""
     if made.refused:
         raise RefusedPlan(f"the plan is refused: {made.refused}")
-    if made.source["digest"] != digest(source):
+    if made.source["digest"] != digest_of(source):
         raise RefusedPlan(
-            f"the plan was made for another source snapshot ({made.source['digest']}, this is {digest(source)}); plan "
-            "again with this one."
+            f"the plan was made for another source snapshot ({made.source['digest']}, this is {digest_of(source)}); "
+            "plan again with this one."
         )
     known = set(read_json_column(source.arrays["classes"]))
     strange = sorted(str(one.source) for one in made.entries if one.source is not None and one.source not in known)
@@ -151,8 +150,8 @@ def plan(source: State, target: State) -> Plan:
     entries += [_entry_of_unknown(theirs, name, roster.classes.count(name)) for name in young]
     part = {key: target.manifest.get(key) for key in ("topic", "partition", "next_offset")}
     return Plan(
-        source={"environment": source.manifest.get("environment"), "digest": digest(source)},
-        target={**part, "digest": digest(target)},
+        source={"environment": source.manifest.get("environment"), "digest": digest_of(source)},
+        target={**part, "digest": digest_of(target)},
         entries=tuple(sorted(entries, key=lambda entry: entry.target)),
         refused=_refused(source),
     )
@@ -204,8 +203,3 @@ def looks_of(source: State) -> Looks:
     names = ("samples", "features", "low", "high", "shape", "visits", "step_ms")
     wide = {name: a[name].astype(np.float64) for name in names}
     return Looks(names=read_json_column(a["classes"]), series=a["series"], kind=a["kind"], **wide)
-
-
-def digest(state: State) -> str:
-    """16 hex digits of a snapshot's contents."""
-    return sha256(pack(state.manifest, state.arrays)).hexdigest()[:16]

@@ -10,13 +10,13 @@ plan, but they are this version's; a plan that tells of others was made by a ver
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from math import isfinite
 from typing import Any
 
 from engine.config import ENGINE_VERSION
 from engine.errors import ConfigError, RefusedPlan
+from engine.snapshot import DIGEST
 from engine.transfer.align import AS_IT_IS, MOST_GAIN, MOST_RATIO, SLOT_S, Aligned
 from engine.transfer.match import ADAPT, COLD, NAMED, REUSE
 from engine.transfer.plan import SCHEMA, Entry, Plan
@@ -26,7 +26,6 @@ from engine.transfer.strength import components
 MOST_ENTRIES, MOST_CHARACTERS = 100_000, 2_000
 HALF_DAY_S = 43_200
 ZONES = (REUSE, NAMED, ADAPT, COLD)
-_DIGEST = re.compile(r"[0-9a-f]{16}")
 _PLACE = ("topic", "partition", "next_offset")
 
 
@@ -132,7 +131,7 @@ def _plain(value: object, where: str) -> str | int | None:
 
 def _digest(part: Mapping[str, Any]) -> str:
     value = part.get("digest")
-    if not isinstance(value, str) or not _DIGEST.fullmatch(value):
+    if not isinstance(value, str) or not DIGEST.fullmatch(value):
         raise ConfigError(f"a digest of the plan is {_short(value)}; it must be 16 hex digits.")
     return value
 

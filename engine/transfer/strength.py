@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import Any
 
 from engine import prior as lent
+from engine.components.habit import HOUR_MS
 from engine.components.season import SLOTS
-from engine.likeness import HOUR_MS
 from engine.transfer.match import ADAPT, NAMED, REUSE
 from engine.twins import SETTLED_MS
 

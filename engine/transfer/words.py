@@ -13,13 +13,13 @@ from engine.columns import Array
 from engine.components import season
 from engine.series import Kind
 from engine.snapshot import State, diff, read_json_column
-from engine.transfer import learned
+from engine.transfer import align, learned
 from engine.transfer.fingerprint import LAG1, SEEN_SHARE, shape_likeness
 
 #: What is worth a word: a factor, a difference of correlations, of ln(evidence) in the tail, a likeness of two shapes.
 FACTOR, LAG_OFF, TAIL_OFF, UNLIKE = 1.1, 0.05, 0.1, 0.9
-#: A shape has moved if it fits so much better elsewhere. A slot is a quarter of an hour.
-MOVED, SLOTS_AN_HOUR = 0.1, 4
+#: A shape has moved if it fits so much better elsewhere.
+MOVED = 0.1
 
 
 def words(first: State, second: State) -> list[str]:
@@ -121,8 +121,7 @@ def _shape(a: dict[str, Array], i: int, b: dict[str, Array], j: int) -> list[str
     best = int(np.nanargmax(likeness))
     if likeness[best] < max(as_it_is + MOVED, UNLIKE - MOVED):
         return [f"shape changed (correlation {as_it_is:.2f})"]
-    slots = best if best <= season.SLOTS // 2 else best - season.SLOTS
-    return [f"shape moved {abs(slots) / SLOTS_AN_HOUR:g} h {'later' if slots > 0 else 'earlier'}"]
+    return [f"shape moved {align.later(align.signed(best))}"]
 
 
 def _number(value: object) -> str:

@@ -20,7 +20,7 @@ from engine.shard import Shard
 from engine.snapshot import State, pack, unpack
 from engine.transfer import read_prior
 from tests.engine.components.feed import assert_plain_json
-from tests.engine.transfer.towns import CONFIG, UNGUARDED, Town, log, shard, source, values
+from tests.engine.transfer.towns import CONFIG, HOSTILE, UNGUARDED, Town, log, shard, source, values
 
 HERE = Town(seed=5, level=150.0, scale=3.0)
 TICKS, SERIES = 90, 12
@@ -36,7 +36,7 @@ def alike() -> Prior:
 
 @pytest.fixture(scope="module")
 def hostile() -> Prior:
-    return read_prior(source(Town(seed=2, phase_h=12.0, noise=3.0)))
+    return read_prior(source(HOSTILE))
 
 
 def other(prior: Prior, k: int) -> Prior:

@@ -25,12 +25,17 @@ def places(value: Any, above: Place = ()) -> Iterator[Place]:
 
 def forged(source: State, place: Place, value: Any) -> State:
     """The source with something else at a place of its manifest; GONE: with nothing there."""
-    manifest = copy.deepcopy(source.manifest)
-    inner: Any = manifest
+    return State(changed(source.manifest, place, value), source.arrays)
+
+
+def changed(told: Any, place: Place, value: Any) -> Any:
+    """A copy of plain data with something else at a place."""
+    told = copy.deepcopy(told)
+    inner: Any = told
     for key in place[:-1]:
         inner = inner[key]
     if value is GONE:
         del inner[place[-1]]
     else:
         inner[place[-1]] = value
-    return State(manifest, source.arrays)
+    return told

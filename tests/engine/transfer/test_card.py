@@ -15,9 +15,8 @@ import pytest
 from engine.config import ENGINE_VERSION
 from engine.errors import ConfigError, GraftError, SnapshotError
 from engine.series import Kind, Series
-from engine.snapshot import State, pack, read_json_column, unpack
+from engine.snapshot import State, digest_of, pack, read_json_column, unpack
 from engine.transfer import card, distil, form, golden, merge, plan, read_prior
-from engine.transfer.plan import digest
 from engine.transfer.unit import unit_of
 from engine.transfer.words import words
 from tests.engine.transfer.forging import GONE, ODD, forged, places
@@ -44,7 +43,7 @@ def test_what_is_on_it(made: State) -> None:
     assert all(low <= high for one in told["metrics"] for low, high in one["range"].values())
     assert told["labels"] == {"keys": [{"name": "host", "distinct": 4}], "entity": ["host"]}
     (cut,) = told["lineage"]
-    assert cut["parents"] == [digest(grown(Town(hosts=4)))]
+    assert cut["parents"] == [digest_of(grown(Town(hosts=4)))]
     assert (cut["made"], cut["topic"], cut["partition"], cut["engine"]) == ("cut", "metrics", 0, ENGINE_VERSION)
     assert cut["next_offset"] == 14 * 144 * 16
     assert (cut["config"], cut["recipe"]) == (CONFIG.hash, told["recipe"]["hash"])

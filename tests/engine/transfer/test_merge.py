@@ -14,11 +14,10 @@ from engine.components import season
 from engine.errors import ConfigError
 from engine.prior import SCALE
 from engine.series import Kind
-from engine.snapshot import State, pack, read_json_column, unpack
+from engine.snapshot import State, digest_of, pack, read_json_column, unpack
 from engine.transfer import card, form, merge, plan, read_prior
 from engine.transfer.fingerprint import LOG_RATIO
 from engine.transfer.match import COLD
-from engine.transfer.plan import digest
 from tests.engine.transfer.towns import DAY, UNGUARDED, Town, first_day, grown, shard, source
 
 OTHER = Town(hosts=4, seed=3, phase_h=2.0, noise=0.8, names=("cpu", "load", "latency", "new"))
@@ -129,7 +128,7 @@ def test_the_card_of_all(parents: list[State]) -> None:
     assert told["origin"] == {"environment": "copy + old town", "owner": "blue", "licence": None}
     assert merged.manifest["environment"] == "copy + old town"
     step = told["lineage"][0]
-    assert (step["made"], step["parents"]) == ("merged", sorted([digest(first), digest(second)]))
+    assert (step["made"], step["parents"]) == ("merged", sorted([digest_of(first), digest_of(second)]))
     assert sorted(step["weights"]) == [1.0, 2.0]
     assert [one["made"] for one in told["lineage"][1:]] == ["cut", "cut"]
     assert told["labels"] == {"keys": [{"name": "host", "distinct": 4}], "entity": ["host"]}
@@ -168,7 +167,7 @@ def test_kinds_that_conflict_are_named(parents: list[State]) -> None:
 
 def test_what_is_no_source_of_this_version_is_named(parents: list[State]) -> None:
     old = State({**parents[1].manifest, "engine": "0"}, parents[1].arrays)
-    with pytest.raises(ConfigError, match=rf"'old town' \({digest(old)}\) cannot be merged: .* cut by engine 0"):
+    with pytest.raises(ConfigError, match=rf"'old town' \({digest_of(old)}\) cannot be merged: .* cut by engine 0"):
         merge([parents[0], old])
     with pytest.raises(ConfigError, match="kind 'checkpoint'"):
         merge([parents[0], grown(Town(hosts=1), days=8)])

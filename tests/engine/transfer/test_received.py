@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from engine.transfer.history import history
 from engine.transfer.received import received
 from engine.transfer.report import report
 from tests.engine.transfer.accounts import record, retune, worth
-from tests.engine.transfer.forging import GONE, ODD, places
+from tests.engine.transfer.forging import GONE, ODD, changed, places
 
 CPU = 'cpu{host="web-1"}'
 PLACE = {"topic": "m", "partition": 0, "offset": 4}
@@ -48,31 +47,20 @@ def read(records: list[Any]) -> None:
             continue
 
 
-def changed(at: int, place: tuple[Any, ...], value: Any) -> list[dict[str, Any]]:
-    records = copy.deepcopy(WHOLE)
-    inner: Any = records[at]
-    for key in place[:-1]:
-        inner = inner[key]
-    if value is GONE:
-        del inner[place[-1]]
-    else:
-        inner[place[-1]] = value
-    return records
-
-
 def test_what_is_whole_is_received_as_it_is() -> None:
     assert list(received(WHOLE)) == WHOLE
 
 
 @given(where=st.sampled_from(PLACES), value=st.sampled_from(FOREIGN))
 def test_no_field_of_any_record_can_end_a_report_or_a_history(where: tuple[int, tuple[Any, ...]], value: Any) -> None:
-    read(changed(*where, value))
+    at, place = where
+    read(changed(WHOLE, (at, *place), value))
 
 
 @pytest.mark.parametrize("value", FOREIGN, ids=lambda value: repr(value)[:20])
 def test_each_field_of_each_record_may_be_strange(value: Any) -> None:
     for at, place in PLACES:
-        read(changed(at, place, value))
+        read(changed(WHOLE, (at, *place), value))
 
 
 PLAIN = st.recursive(

@@ -18,19 +18,8 @@ from engine.parcel import merge, split
 from engine.prior import Prior
 from engine.shard import Shard, Verdicts
 from engine.snapshot import State, pack, unpack
-from engine.transfer import read_prior
-from tests.engine.transfer.test_twins import HERE, HOSTILE, _bytes, _cut, run, waiting
-from tests.engine.transfer.towns import CONFIG, DAY, START_MS, STEP_MS, UNGUARDED, Town, log, shard, source, values
-
-
-@pytest.fixture(scope="module")
-def alike() -> Prior:
-    return read_prior(source(Town(seed=1)))
-
-
-@pytest.fixture(scope="module")
-def hostile() -> Prior:
-    return read_prior(source(HOSTILE))
+from tests.engine.transfer.test_twins import HERE, _bytes, _cut, run, waiting
+from tests.engine.transfer.towns import CONFIG, DAY, START_MS, STEP_MS, UNGUARDED, log, shard, values
 
 
 def told(verdicts: Verdicts) -> dict[str, dict[str, dict[str, Any]]]:

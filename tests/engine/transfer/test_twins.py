@@ -17,24 +17,11 @@ from engine.prior import Prior
 from engine.series import Kind, Series
 from engine.shard import Shard, Verdicts
 from engine.snapshot import State, pack, unpack
-from engine.transfer import read_prior
-from tests.engine.transfer.towns import CONFIG, DAY, START_MS, UNGUARDED, Town, log, shard, source, values
+from tests.engine.transfer.towns import CONFIG, DAY, START_MS, UNGUARDED, Town, log, shard, values
 
 HERE = Town(seed=5, level=150.0, scale=3.0)
-#: Of another kind: far more restless, and its day is the other way round.
-HOSTILE = Town(seed=2, phase_h=12.0, noise=3.0)
 #: The verdict of a shard, sample by sample, that is told.
 TOLD = ("expected", "lower", "upper", "severity", "page", "decision", "outcome")
-
-
-@pytest.fixture(scope="module")
-def alike() -> Prior:
-    return read_prior(source(Town(seed=1)))
-
-
-@pytest.fixture(scope="module")
-def hostile() -> Prior:
-    return read_prior(source(HOSTILE))
 
 
 def waiting(prior: Prior | Sequence[Prior] | None) -> Shard:
@@ -50,6 +37,16 @@ def waiting(prior: Prior | Sequence[Prior] | None) -> Shard:
 def run(prior: Prior | Sequence[Prior] | None, days: int = 2) -> tuple[Shard, Verdicts]:
     seeded = waiting(prior)
     return seeded, seeded.process(log(values(HERE, days * DAY)))
+
+
+def with_one_of_nobody(prior: Prior, host: str, minutes: int) -> Shard:
+    """A shard with one series, to which nobody lends."""
+    fresh = Shard(CONFIG, topic="metrics", partition=0, prior=prior)
+    fresh.next_offset = 0
+    row = fresh.admit(Series.of("of nobody", {"host": host}, Kind.GAUGE))
+    minute = np.arange(minutes)
+    fresh.process(Batch.of(np.full(minutes, row), START_MS + minute * 60_000, np.sin(minute), minute, minutes))
+    return fresh
 
 
 def findings(verdicts: Verdicts) -> dict[str, list[tuple[str, float]]]:
@@ -309,12 +306,7 @@ def test_a_parcel_goes_only_where_its_sources_are_known_and_keeps_its_trial(alik
     moved, _ = split(young.export(), {"host=secret-1"})
 
     def keeper(prior: Prior) -> State:
-        old = Shard(CONFIG, topic="metrics", partition=0, prior=prior)
-        old.next_offset = 0
-        row = old.admit(Series.of("of nobody", {"host": "old"}, Kind.GAUGE))
-        minute = np.arange(100)
-        old.process(Batch.of(np.full(100, row), START_MS + minute * 60_000, np.sin(minute), minute, 100))
-        return old.export()
+        return with_one_of_nobody(prior, "old", 100).export()
 
     with pytest.raises(ConfigError, match="borrowed from sources that the keeper does not have"):
         merge(keeper(hostile), moved)
@@ -324,11 +316,7 @@ def test_a_parcel_goes_only_where_its_sources_are_known_and_keeps_its_trial(alik
 
 
 def test_an_entity_to_which_nothing_is_lent_has_no_twin_for_long(alike: Prior) -> None:
-    fresh = Shard(CONFIG, topic="metrics", partition=0, prior=alike)
-    fresh.next_offset = 0
-    row = fresh.admit(Series.of("of nobody", {"host": "a"}, Kind.GAUGE))
-    minute = np.arange(90)
-    fresh.process(Batch.of(np.full(90, row), START_MS + minute * 60_000, np.sin(minute), minute, 90))
+    fresh = with_one_of_nobody(alike, "a", 90)
     assert len(fresh.twins) == 0
     assert fresh.roster.ents.seed.source[0] == guard.NEVER
 

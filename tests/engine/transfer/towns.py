@@ -42,6 +42,10 @@ class Town(NamedTuple):
     names: tuple[str, ...] = METRICS
 
 
+#: Of another kind: far more restless, and its day is the other way round.
+HOSTILE = Town(seed=2, phase_h=12.0, noise=3.0)
+
+
 def values(town: Town, ticks: int) -> NDArray[np.float64]:
     """(ticks, hosts, metrics)."""
     rng = np.random.default_rng(town.seed)
