@@ -3,10 +3,10 @@
 Owns the two measures and their limits. Knows nothing of who asks, when, and what follows; that is `engine/twins.py`.
 
 Not obvious: neither measure is one of success. How restless an entity's metrics are says within the hour whether it is
-of the source's kind: of siblings of real services 90 % are below the limit then, and 90 % of strangers a fifth above
-it. How loud its evidence is comes after that. Both are means over hours, so one incident moves neither. What is taken
-has to be clearly alike; what has been taken is given back only if it is clearly unlike, or a borderline case would
-change its models all day.
+of the source's kind: nearly all siblings of real services are below the limit then, and nearly all strangers well
+above it. How loud its evidence is comes after that. Both are means over hours, so one incident moves neither. What is
+taken has to be clearly alike; what has been taken is given back only if it is clearly unlike, or a borderline case
+would change its models all day.
 """
 
 from __future__ import annotations

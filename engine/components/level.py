@@ -7,11 +7,11 @@ from"); the incremental form of the moments is West (1979).
 Not obvious, three things. (1) A young sample variance is far too small, because metrics are autocorrelated. The
 variance is therefore shrunk towards `ratio` times the squared step from sample to sample, which is known after a few
 minutes; the ratio is what a seed brings, since it has neither a unit nor a level. And for those minutes the step
-itself, beside the size of the value, or a quarter of all metrics would begin with a scale of half of what it should
-be. (2) z is clipped at 6 for learning, but a distance beyond 6 is *news* on a series that never went there, and none
-on one that bursts daily: `novelty` gives the extra distance that counts for scoring only. (3) The mean is not gated,
-but each step is bounded: one sample moves the mean by a share of sd that falls with age, and adds four times the
-squared scale at most.
+itself, beside the size of the value, for one that is estimated from a handful of differences is often far too small.
+(2) z is clipped at 6 for learning, but a distance beyond 6 is *news* on a series that never went there, and none on
+one that bursts daily: `novelty` gives the extra distance that counts for scoring only. (3) The mean is not gated, but
+each step is bounded: one sample moves the mean by a share of sd that falls with age, and adds four times the squared
+scale at most.
 """
 
 from __future__ import annotations

@@ -35,8 +35,7 @@ WHOLE_HOURS = 0.03
 #: A day is flat, or noise, if its quarters of an hour say nothing of those an hour later: in noise, a correlation as
 #: large as this comes by chance once in ten thousand.
 SMOOTH = 0.4
-#: How far a gain is from 1 usually; how far off a first day finds it, whose scale is young (of real services with
-#: themselves it finds 1.35); the most it may be.
+#: How far a gain is from 1 usually; how far off a first day finds it, whose scale is young; the most it may be.
 GAIN_SPREAD, GAIN_YOUNG, MOST_GAIN = 0.3, 0.4, 2.0
 #: Steps that differ by less are the same, and by more are nonsense.
 SAME_STEP, MOST_RATIO = 1.2, 1000.0
