@@ -11,13 +11,15 @@ space is an argument. And functions that take whole groups of columns are inline
 hundred array descriptors.
 
 Not obvious: numba keys its cache by the file that holds the outer kernel, so an edited inner kernel would leave a
-stale machine code behind. The folder is therefore named by a hash of all sources that hold kernels.
+stale machine code behind. The folder is therefore named by a hash of all sources that hold kernels, or constants of
+theirs; an edit of anything else compiles nothing again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -28,14 +30,30 @@ from numba.core import config as numba_config
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_ROOT = Path(__file__).resolve().parent
+_ROOT = Path(__file__).resolve().parents[1]
+_FOLDERS = ("engine", "engine/components", "agents/codecs")
+_IMPORT = re.compile(rb"^from ((?:engine|agents)[\w.]*) import (\([^)]*\)|[^\n]*)", re.MULTILINE)
 
 
 def _sources() -> list[Path]:
-    """All files whose code or constants end up in a kernel."""
-    engine = [*_ROOT.glob("*.py"), *_ROOT.glob("components/*.py")]
-    codecs = (_ROOT.parent / "agents" / "codecs").glob("*.py")
-    return sorted([*engine, *(path for path in codecs if b"engine.kernel" in path.read_bytes())])
+    """All files whose code or constants may end up in a kernel: those with kernels, and what they import."""
+    everywhere = (path for folder in _FOLDERS for path in _ROOT.joinpath(folder).glob("*.py"))
+    found = {path: text for path in everywhere if b"from engine.kernel import" in (text := path.read_bytes())}
+    waiting = list(found)
+    while waiting:
+        for module, names in _IMPORT.findall(found[waiting.pop()]):
+            for path in _files_of(module.decode(), re.findall(r"\w+", names.decode())):
+                if path not in found:
+                    found[path] = path.read_bytes()
+                    waiting.append(path)
+    return sorted(found)
+
+
+def _files_of(module: str, names: list[str]) -> list[Path]:
+    """The file of a module, and those of its names that are modules themselves."""
+    at = _ROOT.joinpath(*module.split("."))
+    wanted = [at.with_suffix(".py"), *(at / f"{name}.py" for name in names)]
+    return [path for path in wanted if path.is_file()]
 
 
 def _sources_hash() -> str:

@@ -84,3 +84,15 @@ def test_where_no_folder_can_be_made_none_is_used(folder: Folder, tmp_path: Path
         (tmp_path / name).write_text("a file")
     (tmp_path / "tmp" / f"graft-{os.getuid()}").write_text("a file")
     assert folder(tmp_path / "wished") == ""
+
+
+def test_the_sources_are_all_that_a_kernel_can_hold() -> None:
+    """What importing the loop loads, an interpreter knows best. What only calls kernels is none of them."""
+    program = (
+        "import sys, engine.fold, engine.prefetch; from pathlib import Path; "
+        "print(*(m.__file__ for n, m in sys.modules.items() if n.startswith('engine.') and m.__file__))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)
+    loaded = {Path(name) for name in done.stdout.split() if not name.endswith("__init__.py")}
+    assert loaded <= set(kernel._sources())
+    assert ROOT / "engine" / "shard.py" not in kernel._sources()
