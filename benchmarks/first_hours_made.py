@@ -1,8 +1,8 @@
 """Made-up towns for `benchmarks.first_hours`: a source and targets that equal it but for one thing, which is known.
 
 Owns the physics of a town (one entity of ten metrics that follow a day, one another and their own noise), the table of
-what a target may have that its source has not, and the incidents. Knows no engine and no measure; same number, same
-values.
+what a target may have that its source has not, the incidents, and fleets of like hosts. Knows no engine and no
+measure; same number, same values.
 
 Not obvious: source and target share all parameters but no random number, so even the variant `twin` is no copy. Every
 third town has no incidents: there each page is false.
@@ -88,6 +88,21 @@ def family(towns: int, *, history_days: int = HISTORY_DAYS) -> list[Made]:
         for number in range(towns)
         for at, name in enumerate((SOURCE, *VARIANTS))
     ]
+
+
+def hosts(count: int, towns: tuple[int, ...], *, rows: int, step_s: int, seed: int) -> Array:
+    """(rows, count, metrics): hosts that are alike; each has the metrics of all these towns, and no incidents.
+
+    Without wander: at a short step it is drift, and a source that drifts is refused.
+    """
+    values = np.empty((rows, count, len(towns), len(NAMES)))
+    for at, number in enumerate(towns):
+        town = _town(np.random.default_rng([number, 1000]))
+        town = replace(town, step_s=step_s, wander=0.0 * town.wander)
+        for host in range(count):
+            part = _parts(town, rows, np.random.default_rng([seed, number, host]))
+            values[:, host, at] = town.level * (town.offset + town.swing * part)
+    return values.reshape(rows, count, -1)
 
 
 def _made(number: int, variant: str, seed: int, at: int, history_days: int) -> Made:

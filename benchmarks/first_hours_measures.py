@@ -6,8 +6,9 @@ here and nowhere else.
 error: |value - expected| on normal rows over the warm model's, geometric mean over the metrics that move in the
 window; median over runs. Pages: one an hour at most; an event is found if a page starts within it. ev_f1, rec_1d:
 best F1 over events and recall at one false page a day, one common threshold for all runs of a line. An age is that of
-the target; an event is of the age at which it begins. Intervals: 5 %, 50 %, 95 % of a bootstrap over targets.
-None stands for a number that cannot be had.
+the target; an event is of the age at which it begins; day_one is told where the window is longer than one day. late:
+hourly error over another line's from two hours on, geometric mean of a run. Intervals: 5 %, 50 %, 95 % of a bootstrap
+over targets. None stands for a number that cannot be had.
 
 Not obvious: a target has few rows in its first days, so even a perfect rate is not always seen as one. With the 1,700
 rows of six first days at 300 s, 72 % of targets would be within a factor of two; with 8,300 at 60 s, 91 %.
@@ -33,6 +34,8 @@ RATE_HOURS = (1, 24)
 PARITY = 1.1
 #: Forecast loss over that of `cold` which counts as hurt.
 HURT = 0.02
+#: By then a guard must have seen through a source.
+LATE_HOURS = 2
 #: Lines whose harm against cold is told, and how its keys begin.
 HARMED = {"seeded": "harm", "wrong": "harm_wrong", "unguarded": "harm_unguarded", "naive": "harm_naive"}
 
@@ -40,7 +43,7 @@ HARMED = {"seeded": "harm", "wrong": "harm_wrong", "unguarded": "harm_unguarded"
 class Run(NamedTuple):
     """One line on one target from one start. label, page, severity (n,); ratio: forecast error over warm's.
 
-    bands: the same by age; hourly: hour by hour. NaN where there is nothing to compare.
+    bands: the same by age; hourly: hour by hour; day_one: of the first 24 hours. NaN where there is nothing to compare.
     """
 
     target: int
@@ -51,6 +54,7 @@ class Run(NamedTuple):
     ratio: float
     bands: Array
     hourly: Array
+    day_one: float = float("nan")
 
     @property
     def rows_a_day(self) -> int:
@@ -77,7 +81,8 @@ def run_of(target: int, record: Recording, start: int, rows: int, said: tuple[Ar
     hours = round(rows / an_hour)
     bands = np.array([between(*band) if band[1] <= hours else np.nan for band in BANDS])
     hourly = np.array([between(hour, hour + 1) for hour in range(hours)])
-    return Run(target, an_hour, label, page, severity, between(0, hours), bands, hourly)
+    day_one = between(0, 24) if hours >= 24 else float("nan")
+    return Run(target, an_hour, label, page, severity, between(0, hours), bands, hourly, day_one)
 
 
 def _ratio(own: Array, theirs: Array, floor: Array) -> float:
@@ -170,22 +175,31 @@ def rates(runs: list[Run]) -> dict[str, float]:
 
 def by_age(runs: list[Run]) -> dict[str, dict[str, float]]:
     """error_ratio, false_pages_day, recall_at_page at page >= 1, and events, for each age that the window has."""
-    found: dict[str, dict[str, float]] = {}
     hours = len(runs[0].hourly)
     aged = [_page_ages(run) for run in runs]
-    for at, (begin, end) in enumerate(BANDS):
-        if end <= hours:
-            false = sum(int(((begin <= ages.false) & (ages.false < end)).sum()) for ages in aged)
-            in_band = [(begin <= ages.event) & (ages.event < end) for ages in aged]
-            events = sum(int(mask.sum()) for mask in in_band)
-            hits = sum(int(ages.is_found[mask].sum()) for ages, mask in zip(aged, in_band, strict=True))
-            found[f"{begin}-{end}"] = {
-                "error_ratio": _median(np.array([run.bands[at] for run in runs])),
-                "false_pages_day": 24.0 * false / (len(runs) * (end - begin)),
-                "recall_at_page": hits / events if events else float("nan"),
-                "events": events,
-            }
-    return found
+    return {
+        f"{begin}-{end}": _between(begin, end, aged, [run.bands[at] for run in runs])
+        for at, (begin, end) in enumerate(BANDS)
+        if end <= hours
+    }
+
+
+def day_one(runs: list[Run]) -> dict[str, float]:
+    """The same of the first 24 hours."""
+    return _between(0, 24, [_page_ages(run) for run in runs], [run.day_one for run in runs])
+
+
+def _between(begin: int, end: int, aged: list[_Ages], errors: list[float]) -> dict[str, float]:
+    false = sum(int(((begin <= ages.false) & (ages.false < end)).sum()) for ages in aged)
+    in_band = [(begin <= ages.event) & (ages.event < end) for ages in aged]
+    events = sum(int(mask.sum()) for mask in in_band)
+    hits = sum(int(ages.is_found[mask].sum()) for ages, mask in zip(aged, in_band, strict=True))
+    return {
+        "error_ratio": _median(np.array(errors)),
+        "false_pages_day": 24.0 * false / (len(aged) * (end - begin)),
+        "recall_at_page": hits / events if events else float("nan"),
+        "events": events,
+    }
 
 
 class _Ages(NamedTuple):
@@ -226,6 +240,8 @@ def score(lines: dict[str, list[Run]]) -> dict[str, Any]:
         ages = np.array([hours_to_parity(run.hourly) for run in runs])
         case[line] = figures(counted[line], once) | rates(runs)
         case[line] |= {"hours_to_parity": _median(ages), "by_age": by_age(runs)}
+        if len(runs[0].hourly) > 24:
+            case[line]["day_one"] = day_one(runs)
     case["seeded_minus_cold"] = differences(counted["seeded"], counted["cold"], targets)
     case["warm_minus_cold"] = differences(counted["warm"], counted["cold"], targets)
     case["gap_closed"] = gap_closed(case)
@@ -254,6 +270,16 @@ def harm(own: Array, cold: Array, targets: Array) -> dict[str, float]:
     if not len(found):
         return dict.fromkeys(("mean", "worst", "share_hurt"), float("nan"))
     return {"mean": float(found.mean()), "worst": float(found.max()), "share_hurt": float(np.mean(found > HURT))}
+
+
+def late(own: list[Run], cold: list[Run]) -> dict[str, float]:
+    """Error over cold's from two hours on: median and worst of the runs of which both have one."""
+    with np.errstate(invalid="ignore"):
+        logs = [np.log(a.hourly[LATE_HOURS:] / b.hourly[LATE_HOURS:]) for a, b in zip(own, cold, strict=True)]
+    each = np.array([np.exp(one[np.isfinite(one)].mean()) for one in logs if np.isfinite(one).any()])
+    if not len(each):
+        return dict.fromkeys(("median", "worst"), float("nan"))
+    return {"median": float(np.median(each)), "worst": float(each.max())}
 
 
 def differences(one: Counted, other: Counted, targets: Array) -> dict[str, list[float]]:

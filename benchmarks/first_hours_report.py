@@ -30,6 +30,9 @@ def show(told: dict[str, Any]) -> None:
         print(NOTE)
     for name, case in told["cases"].items():
         _case(name, case)
+    if "cost" in told:
+        _cost(told["cost"])
+    _goals(told["goals"])
 
 
 def _case(name: str, case: dict[str, Any]) -> None:
@@ -54,6 +57,12 @@ def _case(name: str, case: dict[str, Any]) -> None:
         far, near = (_cell(case.get(f"refused_{zone}"), ".0%") for zone in ("far", "near"))
         print(f"  plan after a day refuses: far {far}, near {near}")
     _ages(lines)
+    if "day_one" in lines["cold"]:
+        cells = [
+            f"{line} " + ", ".join(f"{_cell(one['day_one'][key], form)}" for key, _, form in AGED)
+            for line, one in lines.items()
+        ]
+        print("  day one (error, false/d, recall): " + "; ".join(cells))
     if "variants" in case:
         _variants(case["variants"])
 
@@ -80,6 +89,58 @@ def _variants(variants: dict[str, Any]) -> None:
             for line in shown
         )
         print(f"    {name:<10}{cells}{_cell(one['harm_mean'], '+.1%'):>9}{_cell(one['refused'], '.0%'):>9}")
+    print("  error over cold's from two hours on, median and worst run")
+    for name, one in variants.items():
+        cells = "".join(
+            f"{line:>12} {_cell(found['median'], '.2f')} {_cell(found['worst'], '.2f')}"
+            for line, found in one["after_2h_over_cold"].items()
+        )
+        print(f"    {name:<10}{cells}")
+
+
+def _cost(cost: dict[str, Any]) -> None:
+    print(f"\nCost of the guard: time and memory over a cold shard's, step {cost['step_s']} s; {cost['seconds']} s")
+    for fleet in ("wide", "lone"):
+        one = cost[fleet]
+        print(
+            f"  {fleet}: {one['series']} series, {one['metrics_per_entity']} an entity, cold "
+            f"{one['cold_us_per_sample']:.2f} us a sample"
+        )
+        stages = list(next(iter(one["sources"].values())))
+        print(f"    {'sources':<8}" + "".join(f"{stage:>14}" for stage in stages))
+        for count, found in one["sources"].items():
+            cells = (f"{found[stage]['time']:.2f} {_cell(found[stage].get('memory'), '.2f')}" for stage in stages)
+            print(f"    {count:<8}" + "".join(f"{cell:>14}" for cell in cells))
+
+
+def _goals(goals: list[dict[str, Any]]) -> None:
+    """The scorecard."""
+    print(f"\n  {'what is wanted':<34}{'this run':>16}{'floor':>18}{'goal':>18}   {'floor':<14}goal")
+    head = ""
+    for row in goals:
+        if row["head"] != head:
+            head = row["head"]
+            print(f"  {head}")
+        figures = ", ".join(_short(part["figure"]) for part in row["parts"])
+        floor, goal = (", ".join(_limit(part, kind) for part in row["parts"]) for kind in ("floor", "goal"))
+        print(
+            f"    {row['name']:<32}{figures:>16}{floor:>18}{goal:>18}   {row['floor'] or '-':<14}{row['goal'] or '-'}"
+        )
+    for kind in ("floor", "goal"):
+        said = [row[kind] for row in goals if row[kind]]
+        parts = ", ".join(f"{said.count(word)} {word}" for word in dict.fromkeys(said))
+        print(f"  {kind}s: {parts}")
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _limit(part: dict[str, Any], kind: str) -> str:
+    limit = part[kind]
+    if limit is None:
+        return "-"
+    return f"{part['direction']} {'..'.join(f'{one:g}' for one in limit) if isinstance(limit, tuple) else f'{limit:g}'}"
 
 
 def _cell(value: float | None, form: str) -> str:

@@ -277,6 +277,30 @@ def test_the_gap_is_told_only_where_warm_is_surely_better() -> None:
     assert measures.score(lines_with(1.0, 1.0))["gap_closed"] is None
 
 
+def test_day_one_is_all_its_bands_together_and_no_more() -> None:
+    page, label = np.zeros(48), [0] * 48
+    page[[0, 13, 30, 40]] = 1.0
+    label[12:15], label[39:42] = [1] * 3, [1] * 3
+    one = run(page.tolist(), label, ratio=1.3)._replace(day_one=1.2)
+    found, ages = measures.day_one([one]), measures.by_age([one])
+    first = [ages[f"{begin}-{end}"] for begin, end in measures.BANDS if end <= 24]
+    assert found["false_pages_day"] == 1.0
+    assert found["events"] == sum(band["events"] for band in first) == 1
+    assert (found["recall_at_page"], found["error_ratio"]) == (1.0, 1.2)
+
+
+def test_late_is_one_beside_itself_and_does_not_see_the_first_two_hours() -> None:
+    cold = [run([0.0] * 24, [0] * 24, ratio=1.5)] * 3
+    assert measures.late(cold, cold) == {"median": pytest.approx(1.0), "worst": pytest.approx(1.0)}
+    own = [one._replace(hourly=one.hourly * factor) for one, factor in zip(cold, (0.5, 2.0, 3.0), strict=True)]
+    for one in own:
+        one.hourly[:2] = 1e6
+    assert measures.late(own, cold) == {"median": pytest.approx(2.0), "worst": pytest.approx(3.0)}
+    nothing = [one._replace(hourly=np.full(24, np.nan)) for one in cold]
+    assert measures.late([own[0], nothing[1]], cold[:2])["worst"] == pytest.approx(0.5)
+    assert np.isnan(measures.late(nothing, cold)["worst"])
+
+
 # --- the command
 
 
@@ -307,12 +331,15 @@ def test_json_and_dump_hold_what_the_interface_promises(tmp_path: Path, capsys: 
     told: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert set(told["cases"]) == {"AIOPS-any-6h", "AIOPS-any-1d"}
     assert told["absent"][0].startswith("SMD")
+    assert "cost" not in told, "cases were named"
+    assert {row["name"] for row in told["goals"] if row["floor"] == "not run"} > {"SMD-far-1d", "wide, 3 lent, day"}
     for name, rows in (("AIOPS-any-6h", 72), ("AIOPS-any-1d", 288)):
         case = told["cases"][name]
         for line in (*LINES, "model-c-cold", "model-c-naive", "model-c-warm"):
             assert set(case[line]) >= FIGURES
         keys = {"gap_closed", "harm_mean", "harm_worst", "share_hurt", "harm_wrong_worst", "seeded_minus_cold"}
         assert keys <= set(case)
+        assert "day_one" not in case["seeded"]
         with np.load(dump / name / "seeded" / f"k0-{6 * A_DAY}.npz") as file:
             assert set(file) == {"t", "severity", "confidence", "page"}
             assert {len(file[key]) for key in file} == {rows}
