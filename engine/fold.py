@@ -22,7 +22,7 @@ from engine import alerts, recipe, verdict
 from engine.absence import SWEEP_MOST, advance_clock
 from engine.columns import Array
 from engine.components import block as blocks
-from engine.components import change, entity, familiar, guard, joint, level, presence, season, tail, trial
+from engine.components import carry, change, entity, familiar, guard, joint, level, presence, season, tail, trial
 from engine.components.block import Block
 from engine.events import DRIFTED, FLAT, RETURNED, Events, note
 from engine.kernel import inline, kernel
@@ -167,6 +167,8 @@ def _value(
         slot = season.slot_of(ts_ms, context.offset_ms)
         step_ms = np.float64(rows.presence.step_ms[row])
         if slot != season.slot_of(last_ms, context.offset_ms):
+            if ents.life.state[e] != alerts.FIRING:
+                level.thaw(rows.level, row)
             season.hold(rows.season, row, rows.level.mean[row], sd, step_ms)
             season.enter(rows.season, row, slot, step_ms)
         forecast = season.expected(rows.season, row, slot)
@@ -174,7 +176,9 @@ def _value(
         stray = season.stray(rows.season, row, slot, z)
         spread = season.spread_at(rows.season, row, slot, entity.alone(ents.entity, e))
         r_season = season.relative(rows.season, row, residual + news, spread)
-        expected = rows.level.mean[row] + sd * forecast
+        is_tried = rows.trial.state[row] == trial.ON
+        carried = carry.into(rows.carry, rows.season, rows.change, row, slot, z, is_tried)
+        expected = rows.level.mean[row] + sd * (forecast + carried)
         band = BAND * sd * (np.float64(rows.season.sigma[row]) * spread + season.SIGMA_FLOOR)
         rows.shown.expected[row], rows.shown.band[row] = expected, np.float32(band)
         marks.expected[at] = np.float32(expected)
@@ -184,8 +188,7 @@ def _value(
         _watch_level(row, ts_ms, slot, value, sd, is_old, at, rows, events, context)
         is_held = change.is_suspected(rows.change, row, is_old)
         mean = rows.level.mean[row]
-        is_tried = rows.trial.state[row] == trial.ON
-        season.learn(rows.season, row, slot, residual, step_ms, is_held, is_tried or rows.change.known[row] != 0)
+        season.learn(rows.season, row, slot, residual, step_ms, is_held, rows.change.known[row] != 0)
         level.learn(rows.level, row, value, sd)
         if is_tried:
             lent = np.float64(rows.change.entry[row])
@@ -265,6 +268,7 @@ def restart(rows: Rows, block: Block, pool: Array, row: int) -> None:
     for hour in range(season.HOURS):
         rows.season.spread[hour, row] = np.float32(1.0)
     rows.trial.state[row] = trial.NONE
+    carry.restart(rows.carry, row)
     familiar.clear(rows.familiar, row)
     change.clear(rows.change, row)
     b, j = rows.link.block[row], rows.link.slot[row]

@@ -191,7 +191,7 @@ class Prior:
         scale = float(roster.rows.level.prior_rows[row])
         structure = lent[STRUCTURE] * sureness
         shares = {
-            "scale": scale / (scale + float(roster.rows.level.count[row])) if lent[SCALE] > 0 else 0.0,
+            "scale": scale / (scale + float(roster.rows.level.count[row])) if scale > level.PRIOR_ROWS else 0.0,
             "season": float(np.mean(lent[SEASON] / np.maximum(lent[SEASON] + visits, 1e-9))) * has_shape,
             "structure": structure / max(float(part["vectors"][block.SEEN, j]), structure, 1.0),
             "tail": lent[TAIL] / max(float(roster.rows.shown.mass[row]), lent[TAIL], 1.0),

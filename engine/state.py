@@ -13,7 +13,7 @@ import numpy as np
 
 from engine import alerts, recipe
 from engine.columns import Array, Column, Spec, allocate, grow
-from engine.components import change, entity, familiar, guard, habit, level, presence, season, tail, trial
+from engine.components import carry, change, entity, familiar, guard, habit, level, presence, season, tail, trial
 from engine.components.block import Block, empty_blocks
 
 # The clock of a shard: event time; votes for a later one, that time, the entity that voted last and for which time;
@@ -107,6 +107,7 @@ class Rows(NamedTuple):
     presence: presence.Presence
     shown: Shown
     trial: trial.Trial
+    carry: carry.Carry
     familiar: familiar.Familiar
     guard: guard.Guard
 
@@ -131,6 +132,7 @@ SERIES: dict[str, tuple[Any, Spec]] = {
     "presence": (presence.Presence, presence.COLUMNS),
     "shown": (Shown, SHOWN),
     "trial": (trial.Trial, trial.COLUMNS),
+    "carry": (carry.Carry, carry.COLUMNS),
     "familiar": (familiar.Familiar, familiar.COLUMNS),
     "guard": (guard.Guard, guard.COLUMNS),
 }

@@ -94,7 +94,7 @@ class Twins:
                 roster.place(twins)
                 self._grow(k, len(own.rows.link.entity))
                 self._row_of[k][rows] = twins
-                own.rows.guard.other[rows] = 0.5
+                own.rows.guard.other[rows] = guard.FIRST
 
     def _grow(self, k: int, room: int) -> None:
         if len(self._row_of[k]) < room:
@@ -358,7 +358,7 @@ class Twins:
 
 #: What a version has learned; where it is, when it was heard of and what was told of it is the shard's.
 _LEARNED = {
-    "recipe", "level", "season", "change", "shown", "trial", "familiar", "entity", "habit",
+    "recipe", "level", "season", "change", "shown", "trial", "carry", "familiar", "entity", "habit",
 }  # fmt: skip
 
 

@@ -22,6 +22,8 @@ from engine.series import Kind
 NEVER, REFUSED = -1, -2
 #: A value may shift the weights by e^3 at most, and each keeps half of a hundredth: what was wrong is back in minutes.
 MOST, SHARE = 3.0, 0.01
+#: What the other version's first forecast counts: on the first samples that of a far source is many times as wrong.
+FIRST = 0.1
 #: Half-width of a band in typical residuals.
 BAND = 3.0
 COUNTER = int(Kind.COUNTER)

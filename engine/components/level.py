@@ -37,6 +37,9 @@ STEP_ROWS, STEP_MOST = 6.0, 1000.0
 #: For a series that is not known to burst it is 50 sd at most, or ten bad samples would blind it for weeks; for one
 #: that is, a bound that does not grow with age would keep the scale too small, and each burst would look new.
 WINSOR, CALM_WINSOR = 2.0, 50.0
+#: Samples before what is lent may be contradicted; those of a walk per variance that they add up to, in squared steps;
+#: by how much in ln siblings differ, and how many deviations of chance beyond it count.
+THAW_FROM, THAW_WALK, THAW_OFF, THAW_SURE = 60.0, 6.0, 1.0, 3.0
 #: Samples after which a step can be bounded by experience, and what is nonsense before.
 YOUNG, NONSENSE = 8.0, 1e6
 #: A metric outside +-6 more often than this is bursty; its bursts are no news.
@@ -97,6 +100,27 @@ def scale(level: Level, row: int) -> float:
 def _lent_rows(level: Level, row: int) -> float:
     """Samples that what was borrowed weighs more than the factory's guess."""
     return max(np.float64(level.prior_rows[row]) - PRIOR_ROWS, 0.0)
+
+
+@inline
+def thaw(level: Level, row: int) -> None:
+    """Half of the weight goes of a lent ratio that the series' own samples contradict; at the factory's, the ratio too.
+
+    A variance reaches ratio times the squared step only after as many samples as the ratio says; before, as of a walk,
+    it grows with their number. What is left between the two has to be more than chance and siblings explain.
+    """
+    weight, count = np.float64(level.prior_rows[row]), level.count[row]
+    if weight <= PRIOR_ROWS or count < THAW_FROM:
+        return
+    own, step = level.var[row], level.step[row]
+    if step <= 0.0 or own <= 0.0:
+        return
+    reached = min(np.float64(level.prior_ratio[row]), count / THAW_WALK)
+    chance = np.sqrt(2.0 * max(reached, 1.0) / count)
+    if abs(np.log(step * reached / own)) > THAW_OFF + THAW_SURE * chance:
+        level.prior_rows[row] = np.float32(max(0.5 * weight, PRIOR_ROWS))
+        if 0.5 * weight <= PRIOR_ROWS:
+            level.prior_ratio[row] = np.float32(PRIOR_RATIO)
 
 
 @inline

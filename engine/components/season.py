@@ -159,7 +159,8 @@ def learn(
 
     is_held: a change is suspected, so only the size of the residual is learned. Else a shift would be in the
     profile of the slots that it fell into, and come back as a second one a day later. is_known: the slot was seen
-    on an earlier day, or lent. If not, its residual says nothing of a level that all slots follow.
+    on an earlier day. If not, its residual says nothing of a level that all slots follow: of a lent shape it says how
+    wrong that is, and a level that followed it would be off for all slots on the next day.
     """
     count = np.float64(season.count[row])
     rate = max(LEVEL_RATE, 1.0 / (count + 1.0))
