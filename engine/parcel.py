@@ -62,7 +62,7 @@ def _apart(arrays: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
 
 def _chosen(arrays: Mapping[str, Array], entities: Collection[str], *, inside: bool) -> dict[str, Array]:
     names = read_json_column(arrays["text.entities"])
-    return _part(arrays, np.array([(name in entities) == inside for name in names], bool))
+    return part(arrays, np.array([(name in entities) == inside for name in names], bool))
 
 
 def merge(keeper: State, parcel: State) -> State:
@@ -164,7 +164,7 @@ def _check_alike(own: Mapping[str, Array], theirs: Mapping[str, Array]) -> None:
             )
 
 
-def _part(arrays: Mapping[str, Array], wanted: Array) -> dict[str, Array]:
+def part(arrays: Mapping[str, Array], wanted: Array) -> dict[str, Array]:
     """The arrays of the entities for which `wanted` (bool, one an entity) is true."""
     rows = wanted[arrays["series.link.entity"]]
     blocks = np.zeros(_count(arrays, "block"), bool)
@@ -172,27 +172,27 @@ def _part(arrays: Mapping[str, Array], wanted: Array) -> dict[str, Array]:
     blocks[placed[placed >= 0]] = True
     kept = {"series": rows, "entity": wanted, "block": blocks}
     number = {group: np.append(np.cumsum(mask) - 1, -1) for group, mask in kept.items()}
-    part = {}
+    chosen = {}
     for name, array in arrays.items():
         group = name.split(".")[0]
         if name in _TEXTS:
             mask = kept[_TEXTS[name]]
-            part[name] = json_column([text for text, keep in zip(read_json_column(array), mask, strict=True) if keep])
+            chosen[name] = json_column([text for text, keep in zip(read_json_column(array), mask, strict=True) if keep])
         elif name in _LINKS:
-            part[name] = number[_LINKS[name]][array[kept[group]]].astype(array.dtype)
+            chosen[name] = number[_LINKS[name]][array[kept[group]]].astype(array.dtype)
         elif group in kept:
-            part[name] = array[kept[group]].copy()
+            chosen[name] = array[kept[group]].copy()
         elif name == "pool":
-            part[name] = _pool(array, arrays["block.capacity"], blocks)
+            chosen[name] = _pool(array, arrays["block.capacity"], blocks)
         else:
-            part[name] = array.copy()
-    return part
+            chosen[name] = array.copy()
+    return chosen
 
 
 def _pool(pool: Array, capacity: Array, wanted: Array) -> Array:
-    ends = np.cumsum([size(int(c)) for c in capacity])
-    pieces = [pool[end - size(int(c)) : end] for end, c, keep in zip(ends, capacity, wanted, strict=True) if keep]
-    return np.concatenate([np.empty(0, pool.dtype), *pieces])
+    size_of = {c: size(c) for c in np.unique(capacity).tolist()}
+    sizes = np.array([size_of[c] for c in capacity.tolist()], np.int64)
+    return np.asarray(pool[np.repeat(wanted, sizes)])
 
 
 def _count(arrays: Mapping[str, Array], group: str) -> int:
