@@ -28,6 +28,8 @@ KNOWN = 10.0
 #: The mean over metrics of |ln(restlessness / the source's)|, each at most MOST_UNLIKE, in units of BESIDE if it is
 #: meant beside the size of the value, of AMONG if beside the entity's other metrics, and those are MANY.
 BESIDE, AMONG, MANY, MOST_UNLIKE = 0.75, 0.52, 9, 3.0
+#: Entities of which the evidence is compared at once: their histograms stay in the cache.
+AT_ONCE = 64
 
 
 class Likeness(NamedTuple):
@@ -82,12 +84,14 @@ def loud(seeded: Roster, es: Array, prior: Prior) -> Array:
 
     0 where the histograms were not borrowed.
     """
-    found, at = np.zeros(len(es)), np.flatnonzero(prior.lends_channels(seeded, es))
-    if len(at):
-        lent = prior.channels_lent[: entity.G]
-        own = np.maximum(seeded.ents.entity.counts[es[at], : entity.G].astype(np.float64) - lent, 0.0)
+    found, lenders = np.zeros(len(es)), np.flatnonzero(prior.lends_channels(seeded, es))
+    lent, counts = prior.channels_lent[: entity.G], seeded.ents.entity.counts
+    theirs = tail.medians(lent)
+    for begin in range(0, len(lenders), AT_ONCE):
+        at = lenders[begin : begin + AT_ONCE]
+        own = np.maximum(counts[es[at], : entity.G] - lent, 0.0)
         middle = tail.medians(own.reshape(-1, tail.BINS)).reshape(-1, entity.G)
-        found[at] = np.mean(middle - tail.medians(lent), axis=1)
+        found[at] = np.mean(middle - theirs, axis=1)
     return found
 
 

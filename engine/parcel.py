@@ -20,7 +20,7 @@ from engine.errors import ConfigError
 from engine.snapshot import State, json_column, read_json_column
 
 #: Arrays that hold numbers of rows, entities or blocks, and which of the three.
-_LINKS = {
+LINKS = {
     "series.link.entity": "entity",
     "series.link.block": "block",
     "entity.open.first_block": "block",
@@ -62,7 +62,7 @@ def _apart(arrays: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
 
 def _chosen(arrays: Mapping[str, Array], entities: Collection[str], *, inside: bool) -> dict[str, Array]:
     names = read_json_column(arrays["text.entities"])
-    return part(arrays, np.array([(name in entities) == inside for name in names], bool))
+    return _part(arrays, np.array([(name in entities) == inside for name in names], bool))
 
 
 def merge(keeper: State, parcel: State) -> State:
@@ -145,8 +145,8 @@ def _joined(own: Mapping[str, Array], theirs: Mapping[str, Array]) -> dict[str, 
     for name, array in theirs.items():
         if name in _TEXTS:
             arrays[name] = json_column(read_json_column(own[name]) + read_json_column(array))
-        elif name in _LINKS:
-            moved = np.where(array >= 0, array + counts[_LINKS[name]], array).astype(array.dtype)
+        elif name in LINKS:
+            moved = np.where(array >= 0, array + counts[LINKS[name]], array).astype(array.dtype)
             arrays[name] = np.concatenate([own[name], moved])
         elif name.split(".")[0] in counts or name == "pool":
             arrays[name] = np.concatenate([own[name], array])
@@ -164,7 +164,7 @@ def _check_alike(own: Mapping[str, Array], theirs: Mapping[str, Array]) -> None:
             )
 
 
-def part(arrays: Mapping[str, Array], wanted: Array) -> dict[str, Array]:
+def _part(arrays: Mapping[str, Array], wanted: Array) -> dict[str, Array]:
     """The arrays of the entities for which `wanted` (bool, one an entity) is true."""
     rows = wanted[arrays["series.link.entity"]]
     blocks = np.zeros(_count(arrays, "block"), bool)
@@ -172,21 +172,21 @@ def part(arrays: Mapping[str, Array], wanted: Array) -> dict[str, Array]:
     blocks[placed[placed >= 0]] = True
     kept = {"series": rows, "entity": wanted, "block": blocks}
     number = {group: np.append(np.cumsum(mask) - 1, -1) for group, mask in kept.items()}
-    chosen = {}
+    part = {}
     for name, array in arrays.items():
         group = name.split(".")[0]
         if name in _TEXTS:
             mask = kept[_TEXTS[name]]
-            chosen[name] = json_column([text for text, keep in zip(read_json_column(array), mask, strict=True) if keep])
-        elif name in _LINKS:
-            chosen[name] = number[_LINKS[name]][array[kept[group]]].astype(array.dtype)
+            part[name] = json_column([text for text, keep in zip(read_json_column(array), mask, strict=True) if keep])
+        elif name in LINKS:
+            part[name] = number[LINKS[name]][array[kept[group]]].astype(array.dtype)
         elif group in kept:
-            chosen[name] = array[kept[group]].copy()
+            part[name] = array[kept[group]].copy()
         elif name == "pool":
-            chosen[name] = _pool(array, arrays["block.capacity"], blocks)
+            part[name] = _pool(array, arrays["block.capacity"], blocks)
         else:
-            chosen[name] = array.copy()
-    return chosen
+            part[name] = array.copy()
+    return part
 
 
 def _pool(pool: Array, capacity: Array, wanted: Array) -> Array:

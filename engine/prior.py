@@ -345,7 +345,7 @@ def _by_capacity(roster: Roster, rows: Array) -> Iterator[tuple[Array, Array, di
     """(which rows are in blocks of one capacity, where in the pool these begin, see `_index`), for each capacity."""
     of = roster.rows.link.block[rows]
     capacity = roster.block.capacity[of]
-    for size in np.unique(capacity).tolist():
+    for size in set(capacity.tolist()):
         at = np.flatnonzero(capacity == size)
         yield at, roster.block.start[of[at]], _index(size)
 

@@ -135,11 +135,11 @@ class Roster:
         source = seed[entity_of]
         if self.lends:
             source[source == guard.NEVER] = 0
-        for k in np.unique(source[source >= 0]).tolist():
+        for k in set(source[source >= 0].tolist()):
             of = np.flatnonzero(source == k)
             seed[entity_of[of[self.priors[k].lend(self, rows[of])]]] = k
         es = np.unique(entity_of)
-        for k in np.unique(seed[es][seed[es] >= 0]).tolist():
+        for k in set(seed[es][seed[es] >= 0].tolist()):
             self.priors[k].lend_to_entities(self, es[seed[es] == k])
 
     def is_all_placed(self) -> bool:
@@ -276,8 +276,6 @@ class Roster:
             raise ValueError(f"{n} names, {len(self.classes)} classes and {m} entities, or some of them twice")
         if arrays["clock"].shape != self.clock.shape:
             raise ValueError(f"a clock of {arrays['clock'].shape}")
-        self._row = {text: row for row, text in enumerate(self.names)}
-        self._entity = {text: row for row, text in enumerate(self.entities)}
         self.clock[:] = arrays["clock"]
         self.rows = layout.fresh_rows(max(n, FIRST_ROWS))
         self.ents = layout.fresh_entities(max(m, FIRST_ENTITIES))
@@ -287,9 +285,15 @@ class Roster:
         ):
             for (name, (_, spec)), part in zip(table.items(), columns, strict=True):
                 put(part, spec, np.arange(count), {field: arrays[f"{group}.{name}.{field}"] for field in spec})
-        self._placed = int((self.rows.link.block[:n] >= 0).sum())
+        self.count_anew()
         self._load_blocks(arrays)
         check_links(self.rows, self.ents, self.block, Counts(n, m, self.block_count, len(self.priors)))
+
+    def count_anew(self) -> None:
+        """Number all names, after whoever has changed the columns and lists together."""
+        self._row = {text: row for row, text in enumerate(self.names)}
+        self._entity = {text: row for row, text in enumerate(self.entities)}
+        self._placed = int((self.rows.link.block[: len(self.names)] >= 0).sum())
 
     def _load_blocks(self, arrays: Mapping[str, Array]) -> None:
         self.block_count = len(arrays["block.capacity"])
@@ -321,7 +325,7 @@ class Roster:
         of = np.asarray(rows, np.int64)
         source = np.where(of >= 0, self.ents.seed.source[self.rows.link.entity[of]], guard.NEVER)
         told: list[dict[str, float]] = [{} for _ in of]
-        for k in np.unique(source[source >= 0]).tolist():
+        for k in set(source[source >= 0].tolist()):
             at = np.flatnonzero(source == k)
             for n, shares in zip(at.tolist(), self.priors[k].borrowed_of(self, of[at]), strict=True):
                 told[n] = shares

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from engine import choosing, parcel
+from engine import choosing
 from engine import state as layout
 from engine.account import accounts
 from engine.batch import Batch
@@ -31,6 +31,7 @@ from engine.config import EngineConfig
 from engine.errors import SnapshotError
 from engine.exchange import swap
 from engine.fold import LEARNED, MISSING, SCORED_ONLY
+from engine.keeping import keep
 from engine.pairs import Pairs
 from engine.prior import Prior
 from engine.roster import Roster
@@ -280,14 +281,9 @@ class Twins:
             return
         is_kept = np.ones(len(roster.entities), bool)
         is_kept[given_up] = False
+        trial = self._trial(k)
         pairs.keep(is_kept[roster.rows.link.entity[: len(roster.names)]], is_kept)
-        if is_kept.any():
-            kept = parcel.part(self._export(k), is_kept)
-            self.rosters[k] = Roster.restore(kept, self.config, priors=roster.priors, lends=True)
-            self._trials[k] = Trials.restore(kept, self.rosters[k])
-        else:
-            self.rosters[k] = Roster(self.config, roster.priors, lends=True)
-            self._trials[k] = Trials()
+        trial.keep(*keep(roster, is_kept))
 
     def _trial(self, k: int) -> Trials:
         """The account of the twins of source k, with room for all of them."""
