@@ -188,19 +188,24 @@ class Prior:
     def _shares(self, roster: Roster, rows: Array) -> dict[str, list[float]]:
         """Of rows that have borrowed; 0: nothing, or nothing any more."""
         columns, lent = roster.rows, self._arrays["strength"][self._numbers(roster, rows)].astype(np.float64)
-        es, which = np.unique(columns.link.entity[rows], return_inverse=True)
-        structure = lent[:, STRUCTURE] * _sureness(self._lent_of(roster, es)[0], len(es))[which]
+        entity_of = columns.link.entity[rows].tolist()
+        number = {e: n for n, e in enumerate(dict.fromkeys(entity_of))}
+        sureness = _sureness(self._lent_of(roster, np.array(list(number), np.int64))[0], len(number))
+        structure = lent[:, STRUCTURE] * sureness[[number[e] for e in entity_of]]
         seen = np.empty(len(rows))
         for at, start, index in _by_capacity(roster, rows):
             seen[at] = roster.pool[start + index["vectors"][block.SEEN, columns.link.slot[rows[at]]]]
-        visits = columns.season.visits[:, rows].T.astype(np.float64, order="C")
         state = columns.trial.state[rows]
-        has_shape = (state == trial.ON) | (state == trial.KEPT)
-        shape, scale = lent[:, SEASON, None], columns.level.prior_rows[rows].astype(np.float64)
-        mass = columns.shown.mass[rows].astype(np.float64)
+        has_shape = np.flatnonzero((state == trial.ON) | (state == trial.KEPT))
+        shape = np.zeros(len(rows))
+        if len(has_shape):
+            lent_shape = lent[has_shape, SEASON, None]
+            visits = columns.season.visits[:, rows[has_shape]].T.astype(np.float64, order="C")
+            shape[has_shape] = np.mean(lent_shape / np.maximum(lent_shape + visits, 1e-9), axis=1)
+        scale, mass = columns.level.prior_rows[rows].astype(np.float64), columns.shown.mass[rows].astype(np.float64)
         told = {
             "scale": scale / (scale + columns.level.count[rows]) * (lent[:, SCALE] > 0),
-            "season": np.mean(shape / np.maximum(shape + visits, 1e-9), axis=1) * has_shape,
+            "season": shape,
             "structure": structure / np.maximum(np.maximum(seen, structure), 1.0),
             "tail": lent[:, TAIL] / np.maximum(np.maximum(mass, lent[:, TAIL]), 1.0),
         }

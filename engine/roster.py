@@ -318,7 +318,8 @@ class Roster:
 
     def borrowed(self, row: int) -> dict[str, float]:
         """Share of each component of a series that still comes from a seed, 0..1; empty when it started cold."""
-        return self.borrowed_of([row])[0]
+        source = int(self.ents.seed.source[self.rows.link.entity[row]]) if row >= 0 else guard.NEVER
+        return self.priors[source].borrowed(self, row) if source >= 0 else {}
 
     def borrowed_of(self, rows: Sequence[int] | Array) -> list[dict[str, float]]:
         """The same of several series; of -1 it is empty."""
@@ -333,22 +334,28 @@ class Roster:
 
     def members_of(self, e: int) -> Array:
         """Rows of the series of an entity that have a place, in the order in which they were given it."""
-        return self.members_of_all(np.array([e]))[1]
+        parts = [self.block.member[b, : self.block.width[b]] for b in self.blocks_of(e)]
+        return np.concatenate(parts or [np.empty(0, np.int32)])
 
     def members_of_all(self, es: Array) -> tuple[Array, Array]:
         """The same of many entities, one after the other: (which of `es` it is, row)."""
+        if len(es) == 1:
+            rows = self.members_of(int(es[0]))
+            return np.zeros(len(rows), np.int64), rows
         which, of = self.blocks_of_all(es)
         is_used = np.arange(blocks.WIDEST) < self.block.width[of][:, None]
         return np.repeat(which, self.block.width[of]), self.block.member[of][is_used]
 
     def blocks_of_all(self, es: Array) -> tuple[Array, Array]:
         """The blocks of many entities, one after the other, those of each in order: (which of `es` it is, block)."""
-        which, of = np.arange(len(es)), self.ents.open.first_block[es]
-        found = [(which[:0], of[:0])]
-        while len(of):
-            which, of = which[of >= 0], of[of >= 0]
+        of = self.ents.open.first_block[es]
+        which, of = np.flatnonzero(of >= 0), of[of >= 0]
+        found = [(which, of)]
+        while (is_followed := self.block.next[of] >= 0).any():
+            which, of = which[is_followed], self.block.next[of[is_followed]]
             found.append((which, of))
-            of = self.block.next[of]
+        if len(found) == 1:
+            return found[0]
         which, of = (np.concatenate(parts) for parts in zip(*found, strict=True))
         order = np.argsort(which, kind="stable")
         return which[order], of[order]
