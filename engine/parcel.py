@@ -20,7 +20,7 @@ from engine.errors import ConfigError
 from engine.snapshot import State, json_column, read_json_column
 
 #: Arrays that hold numbers of rows, entities or blocks, and which of the three.
-_LINKS = {
+LINKS = {
     "series.link.entity": "entity",
     "series.link.block": "block",
     "entity.open.first_block": "block",
@@ -145,8 +145,8 @@ def _joined(own: Mapping[str, Array], theirs: Mapping[str, Array]) -> dict[str, 
     for name, array in theirs.items():
         if name in _TEXTS:
             arrays[name] = json_column(read_json_column(own[name]) + read_json_column(array))
-        elif name in _LINKS:
-            moved = np.where(array >= 0, array + counts[_LINKS[name]], array).astype(array.dtype)
+        elif name in LINKS:
+            moved = np.where(array >= 0, array + counts[LINKS[name]], array).astype(array.dtype)
             arrays[name] = np.concatenate([own[name], moved])
         elif name.split(".")[0] in counts or name == "pool":
             arrays[name] = np.concatenate([own[name], array])
@@ -178,8 +178,8 @@ def _part(arrays: Mapping[str, Array], wanted: Array) -> dict[str, Array]:
         if name in _TEXTS:
             mask = kept[_TEXTS[name]]
             part[name] = json_column([text for text, keep in zip(read_json_column(array), mask, strict=True) if keep])
-        elif name in _LINKS:
-            part[name] = number[_LINKS[name]][array[kept[group]]].astype(array.dtype)
+        elif name in LINKS:
+            part[name] = number[LINKS[name]][array[kept[group]]].astype(array.dtype)
         elif group in kept:
             part[name] = array[kept[group]].copy()
         elif name == "pool":
@@ -190,9 +190,9 @@ def _part(arrays: Mapping[str, Array], wanted: Array) -> dict[str, Array]:
 
 
 def _pool(pool: Array, capacity: Array, wanted: Array) -> Array:
-    ends = np.cumsum([size(int(c)) for c in capacity])
-    pieces = [pool[end - size(int(c)) : end] for end, c, keep in zip(ends, capacity, wanted, strict=True) if keep]
-    return np.concatenate([np.empty(0, pool.dtype), *pieces])
+    size_of = {c: size(c) for c in np.unique(capacity).tolist()}
+    sizes = np.array([size_of[c] for c in capacity.tolist()], np.int64)
+    return np.asarray(pool[np.repeat(wanted, sizes)])
 
 
 def _count(arrays: Mapping[str, Array], group: str) -> int:

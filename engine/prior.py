@@ -7,12 +7,15 @@ sample on. Matching, planning and reporting are in `transfer/`, which also makes
 Not obvious: the prior is part of the state. A shard that is restored after a crash must lend the same things to
 series that appear later, or the state would no longer be the fold of its log. Hence a prior is never changed, one
 may serve many shards, and what was lent is read from the columns of the roster, not counted here.
+
+Not obvious either: hundreds of series may begin at one moment, so all is done for many rows at once; a component's
+`seed` consists of assignments and takes an array of rows as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Iterator, Mapping
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,6 +61,8 @@ MAY_BE_UNKNOWN = "step"
 #: ln of the largest step beside the size of a value that is lent. Real ones are below 1; from 7 on the first forecasts
 #: could leave float32.
 MOST_STEP = 5.0
+#: An enumeration is slow to look up.
+COUNTER, UNKNOWN = int(Kind.COUNTER), int(Kind.UNKNOWN)
 
 
 class Prior:
@@ -75,7 +80,6 @@ class Prior:
                 raise ValueError("classes that are no list of names")
             self._class: dict[str, int] = {name: k for k, name in enumerate(names)}
             self._check(len(names))
-            self._pair = {(int(i), int(j)): at for at, (i, j) in enumerate(self._arrays["pairs"])}
         except KeyError as error:
             raise SnapshotError(f"the prior in this state lacks {error}; cut the source snapshot again") from error
         except (TypeError, ValueError, IndexError) as error:
@@ -95,68 +99,74 @@ class Prior:
         lent = (round(float(strength), 4) for strength in self._arrays["entity_strength"])
         return {**self._origin, "classes": len(self._class), "entity": dict(zip(ENTITY_STRENGTHS, lent, strict=True))}
 
-    def lend(self, roster: Roster, row: int, name: str) -> bool:
-        """Seed a fresh row if its metric class is known and means the same; False: it stays cold."""
-        k = self._class.get(name, -1)
-        is_lent = k >= 0 and self._arrays["strength"][k].max() > 0 and self._agree_on_kind(roster, row, k)
-        if is_lent:
-            self._seed_series(roster, row, k)
-            self._seed_structure(roster, row, k)
+    def lend(self, roster: Roster, rows: Array) -> Array:
+        """Seed the fresh rows whose metric class is known and means the same; which those are, bool. Others stay cold.
+
+        All rows of a call have got their places before.
+        """
+        k = self._numbers(roster, rows)
+        # A gauge borrows from a gauge; a series of unknown kind takes the source's word for it.
+        kinds = roster.rows.recipe.kind
+        kinds[rows[self._lends[k] & self._counts[k] & (kinds[rows] == UNKNOWN)]] = COUNTER
+        is_lent = self._is_seeded(roster, rows)
+        self._seed_series(roster, rows[is_lent], k[is_lent])
+        self._seed_structure(roster, rows[is_lent], k[is_lent])
         return is_lent
 
-    def lend_to_entity(self, roster: Roster, e: int) -> None:
-        """What an entity borrows as a whole, set anew whenever series of it have come, while it has closed no tick."""
-        if roster.ents.open.number[e] == 0:
-            self._seed_entity(roster, e)
-
-    def _seed_entity(self, roster: Roster, e: int) -> None:
-        share = self._share_of(roster, e)
-        if share == 0.0:
-            return
-        strength = self._arrays["entity_strength"]
-        self._weaken(roster, e)
+    def lend_to_entities(self, roster: Roster, es: Array) -> None:
+        """What entities borrow as a whole, set anew whenever series of one have come, while it has closed no tick."""
+        es = es[roster.ents.open.number[es] == 0]
+        which, rows = self._lent_of(roster, es)
+        sureness, share = _sureness(which, len(es)), self._share(roster, es, which, rows)
+        is_lent = share > 0.0
+        self._weaken(roster, rows[is_lent[which]], sureness[which[is_lent[which]]])
+        strength = self._arrays["entity_strength"].astype(np.float64)
         if strength[TICKS] > 0:
-            of = roster.blocks_of(e)
-            roster.block.ticks[of] = np.floor(float(strength[TICKS]) * share * self._sureness(roster, e))
+            owner, of = roster.blocks_of_all(es)
+            owner, of = owner[is_lent[owner]], of[is_lent[owner]]
+            roster.block.ticks[of] = np.floor(strength[TICKS] * share[owner] * sureness[owner])
             # The joint model is solved at the end of the first tick, from what was lent.
             roster.block.solve_at[of] = roster.block.ticks[of] + 1.0
-        if share >= MAJORITY and strength[CHANNELS] > 0:
-            shares, rows = self._arrays["channels"], float(strength[CHANNELS])
-            entity.seed(roster.ents.entity, e, shares=shares, rows=rows)
-            roster.ents.entity.ticks[e] = float(strength[AGE])
-        else:
+        is_whole = is_lent & (share >= MAJORITY) & (strength[CHANNELS] > 0)
+        self._seed_histograms(roster, es[is_whole], es[is_lent & ~is_whole])
+
+    def _seed_histograms(self, roster: Roster, lent: Array, own: Array) -> None:
+        columns, strength = roster.ents.entity, self._arrays["entity_strength"]
+        if len(lent):
+            entity.seed(columns, _many(lent), shares=self._arrays["channels"], rows=float(strength[CHANNELS]))
+            columns.ticks[lent] = strength[AGE]
+        if len(own):
             # Of the first that came most borrowed, of all no longer: which came together depends on cuts of batches.
-            entity.begin(roster.ents.entity, e, factory())
-            roster.ents.entity.ticks[e] = 0.0
+            entity.begin(columns, _many(own), factory())
+            columns.ticks[own] = 0.0
 
-    def _sureness(self, roster: Roster, e: int) -> float:
-        """How far a likeness of so many metrics is more than chance: one metric is like many."""
-        lent = len(self._lent_of(roster, e))
-        return lent / (lent + FEW)
-
-    def _weaken(self, roster: Roster, e: int) -> None:
+    def _weaken(self, roster: Roster, rows: Array, sureness: Array) -> None:
         """Scale and structure weigh less where few metrics are alike. While an entity is fresh."""
-        sureness = self._sureness(roster, e)
-        for row in self._lent_of(roster, e):
-            lent = self._arrays["strength"][self._of(roster, row)]
-            if lent[SCALE] > 0:
-                rows = np.float32(max(float(lent[SCALE]) * sureness, level.PRIOR_ROWS + 1.0))
-                roster.rows.level.prior_rows[row] = rows
-            if lent[STRUCTURE] > 0:
-                part, j = self._place(roster, row)
-                part["vectors"][[block.SEEN, block.AGE], j] = np.float32(lent[STRUCTURE] * sureness)
+        lent = self._arrays["strength"][self._numbers(roster, rows)]
+        scale = np.maximum(lent[:, SCALE].astype(np.float64) * sureness, level.PRIOR_ROWS + 1.0)
+        has_scale, has_structure = lent[:, SCALE] > 0, np.flatnonzero(lent[:, STRUCTURE] > 0)
+        roster.rows.level.prior_rows[rows[has_scale]] = scale[has_scale]
+        structure = lent[:, STRUCTURE] * sureness.astype(np.float32)
+        for at, start, index in _by_capacity(roster, rows[has_structure]):
+            of = has_structure[at]
+            for vector in (block.SEEN, block.AGE):
+                roster.pool[start + index["vectors"][vector, roster.rows.link.slot[rows[of]]]] = structure[of]
 
-    def restlessness(self, classes: Sequence[str]) -> Array:
-        """ln(step) of the source's class of each name, beside its size and beside the others, (n, 2); NaN: not lent."""
-        own = np.append(self._arrays["step"].astype(np.float64), [[np.nan, np.nan]], axis=0)
-        return np.asarray(own[[self._class.get(name, -1) for name in classes]])
+    def restlessness(self, roster: Roster, rows: Array) -> Array:
+        """ln(step) of the source's class of each row, beside its size and beside the others, (n, 2); NaN: not lent."""
+        return np.asarray(self._steps[self._numbers(roster, rows)])
 
-    def channels_lent(self, roster: Roster, e: int) -> Array | None:
-        """float64 (12, 40): the histograms that an entity began with, in ticks; None if they are the factory's."""
-        rows = float(self._arrays["entity_strength"][CHANNELS])
-        if self._share_of(roster, e) < MAJORITY or rows <= 0:
-            return None
-        return self._arrays["channels"].astype(np.float64) * rows
+    @cached_property
+    def channels_lent(self) -> Array:
+        """float64 (12, 40): the histograms that an entity of which `lends_channels` is true began with, in ticks."""
+        arrays = self._arrays
+        return np.asarray(arrays["channels"].astype(np.float64) * float(arrays["entity_strength"][CHANNELS]))
+
+    def lends_channels(self, roster: Roster, es: Array) -> Array:
+        """Which entities began with those, bool; others with the factory's."""
+        if not self._arrays["entity_strength"][CHANNELS] > 0:
+            return np.zeros(len(es), bool)
+        return np.asarray(self._share(roster, es, *self._lent_of(roster, es)) >= MAJORITY)
 
     def seeded_in(self, roster: Roster) -> int:
         """Series of a shard that were seeded, read from their columns: right after a restore as well."""
@@ -164,39 +174,42 @@ class Prior:
 
     def borrowed(self, roster: Roster, row: int) -> dict[str, float]:
         """The same of one series."""
-        return self.borrowed_of(roster, [row])[0]
+        return self.borrowed_of(roster, np.array([row]))[0]
 
-    def borrowed_of(self, roster: Roster, rows: Sequence[int]) -> list[dict[str, float]]:
+    def borrowed_of(self, roster: Roster, rows: Array) -> list[dict[str, float]]:
         """Of each series the share n0 / (n0 + n) of each component that still comes from the seed; empty if cold."""
-        link, told = roster.rows.link, list[dict[str, float]]()
-        # Both go through all that an entity or a block has: once for each of them, not for each series.
-        sureness, parts = dict[int, float](), dict[int, dict[str, Array]]()
-        for row in rows:
-            b, e = int(link.block[row]), int(link.entity[row])
-            if b < 0 or not self._is_seeded(roster, row):
-                told.append({})
-                continue
-            if e not in sureness:
-                sureness[e] = self._sureness(roster, e)
-            if b not in parts:
-                parts[b] = roster.part(b)
-            told.append(self._borrowed(roster, row, parts[b], sureness[e]))
+        told: list[dict[str, float]] = [{} for _ in rows]
+        has_borrowed = np.flatnonzero((roster.rows.link.block[rows] >= 0) & self._is_seeded(roster, rows))
+        shares = self._shares(roster, rows[has_borrowed])
+        for at, one in zip(has_borrowed.tolist(), zip(*shares.values(), strict=True), strict=True):
+            told[at] = {name: round(share, 4) for name, share in zip(shares, one, strict=True) if share > 0.0}
         return told
 
-    def _borrowed(self, roster: Roster, row: int, part: dict[str, Array], sureness: float) -> dict[str, float]:
-        k, j = self._class[roster.classes[row]], int(roster.rows.link.slot[row])
-        lent = self._arrays["strength"][k].astype(np.float64)
-        visits = roster.rows.season.visits[:, row].astype(np.float64)
-        has_shape = roster.rows.trial.state[row] in (trial.ON, trial.KEPT)
-        scale = float(roster.rows.level.prior_rows[row])
-        structure = lent[STRUCTURE] * sureness
-        shares = {
-            "scale": scale / (scale + float(roster.rows.level.count[row])) if scale > level.PRIOR_ROWS else 0.0,
-            "season": float(np.mean(lent[SEASON] / np.maximum(lent[SEASON] + visits, 1e-9))) * has_shape,
-            "structure": structure / max(float(part["vectors"][block.SEEN, j]), structure, 1.0),
-            "tail": lent[TAIL] / max(float(roster.rows.shown.mass[row]), lent[TAIL], 1.0),
+    def _shares(self, roster: Roster, rows: Array) -> dict[str, list[float]]:
+        """Of rows that have borrowed; 0: nothing, or nothing any more."""
+        columns, lent = roster.rows, self._arrays["strength"][self._numbers(roster, rows)].astype(np.float64)
+        entity_of = columns.link.entity[rows].tolist()
+        number = {e: n for n, e in enumerate(dict.fromkeys(entity_of))}
+        sureness = _sureness(self._lent_of(roster, np.array(list(number), np.int64))[0], len(number))
+        structure = lent[:, STRUCTURE] * sureness[[number[e] for e in entity_of]]
+        seen = np.empty(len(rows))
+        for at, start, index in _by_capacity(roster, rows):
+            seen[at] = roster.pool[start + index["vectors"][block.SEEN, columns.link.slot[rows[at]]]]
+        state = columns.trial.state[rows]
+        has_shape = np.flatnonzero((state == trial.ON) | (state == trial.KEPT))
+        shape = np.zeros(len(rows))
+        if len(has_shape):
+            lent_shape = lent[has_shape, SEASON, None]
+            visits = columns.season.visits[:, rows[has_shape]].T.astype(np.float64, order="C")
+            shape[has_shape] = np.mean(lent_shape / np.maximum(lent_shape + visits, 1e-9), axis=1)
+        scale, mass = columns.level.prior_rows[rows].astype(np.float64), columns.shown.mass[rows].astype(np.float64)
+        told = {
+            "scale": scale / (scale + columns.level.count[rows]) * (scale > level.PRIOR_ROWS),
+            "season": shape,
+            "structure": structure / np.maximum(np.maximum(seen, structure), 1.0),
+            "tail": lent[:, TAIL] / np.maximum(np.maximum(mass, lent[:, TAIL]), 1.0),
         }
-        return {name: round(float(share), 4) for name, share in shares.items() if share > 0.0}
+        return {name: shares.tolist() for name, shares in told.items()}
 
     def _check(self, count: int) -> None:
         a = self._arrays
@@ -216,66 +229,141 @@ class Prior:
         if wrong:
             raise SnapshotError(f"the prior in this state does not fit together ({', '.join(wrong)}); use an older one")
 
-    def _agree_on_kind(self, roster: Roster, row: int, k: int) -> bool:
-        """A gauge borrows from a gauge; a series of unknown kind takes the source's word for it."""
-        theirs, kinds = int(self._arrays["kind"][k]), roster.rows.recipe.kind
-        if theirs == Kind.COUNTER and kinds[row] == Kind.UNKNOWN:
-            kinds[row] = Kind.COUNTER
-        return (theirs == Kind.COUNTER) == (int(kinds[row]) == Kind.COUNTER)
+    def _seed_series(self, roster: Roster, rows: Array, k: Array) -> None:
+        a, columns, lent = self._arrays, roster.rows, self._arrays["strength"][k].astype(np.float64)
+        at = lent[:, SCALE] > 0
+        of, step = k[at], np.exp(np.minimum(a["step"][k[at], 0].astype(np.float64), MOST_STEP))
+        level.seed(
+            columns.level, _many(rows[at]), ratio=_many(a["ratio"][of]), step=_many(step), far=_many(a["far"][of]),
+            rows=_many(lent[at, SCALE]),
+        )  # fmt: skip
+        at = lent[:, SEASON] > 0
+        # Shrunk towards flat as by n0 visits against one, and not counted as visits: from the second sample on a
+        # slot follows its own series, so a wrong shape costs one sample a slot and not a day.
+        shrunk = (lent[at, SEASON] / (lent[at, SEASON] + 1.0)).astype(np.float32)
+        season.seed(
+            columns.season, _many(rows[at]), shape=(a["shape"][k[at]] * shrunk[:, None]).T,
+            sigma=_many(a["sigma"][k[at]]), rows=_many(lent[at, LEVEL]),
+        )  # fmt: skip
+        trial.seed(columns.trial, _many(rows[at]))
+        at = (lent[:, TAIL] > 0) & (self._tails[k].sum(axis=1) > 0)
+        columns.shown.counts[rows[at]], columns.shown.mass[rows[at]] = self._tails[k[at]], lent[at, TAIL]
 
-    def _seed_series(self, roster: Roster, row: int, k: int) -> None:
-        a, rows, lent = self._arrays, roster.rows, self._arrays["strength"][k]
-        if lent[SCALE] > 0:
-            far = float(a["far"][k])
-            ratio, step = float(a["ratio"][k]), float(np.exp(min(float(a["step"][k, 0]), MOST_STEP)))
-            level.seed(rows.level, row, ratio=ratio, step=step, far=far, rows=float(lent[SCALE]))
-        if lent[SEASON] > 0:
-            # Shrunk towards flat as by n0 visits against one, and not counted as visits: from the second sample on a
-            # slot follows its own series, so a wrong shape costs one sample a slot and not a day.
-            shape = a["shape"][k] * (float(lent[SEASON]) / (float(lent[SEASON]) + 1.0))
-            season.seed(rows.season, row, shape=shape, sigma=float(a["sigma"][k]), rows=float(lent[LEVEL]))
-            trial.seed(rows.trial, row)
-        if lent[TAIL] > 0 and a["tail"][k].sum() > 0:
-            rows.shown.counts[row] = tail.merge(a["tail"][k], float(lent[TAIL]))
-            rows.shown.mass[row] = lent[TAIL]
+    def _seed_structure(self, roster: Roster, rows: Array, k: Array) -> None:
+        """The metrics' own past and what they have to do with those metrics of their block that borrow as well."""
+        a, link = self._arrays, roster.rows.link
+        is_lent = a["strength"][k, STRUCTURE] > 0
+        rows, k = rows[is_lent], k[is_lent]
+        for at, start, index in _by_capacity(roster, rows):
+            mine, slot, vectors, pool = k[at], link.slot[rows[at]], index["vectors"], roster.pool
+            for n, vector in enumerate((block.SIGMA_E, block.SIGMA_X, block.SIGMA_G)):
+                pool[start + vectors[vector, slot]] = a["sigmas"][mine, n]
+            for vector in (block.SEEN, block.AGE):
+                pool[start + vectors[vector, slot]] = a["strength"][mine, STRUCTURE]
+            _seed_pairs(pool, start, index, (slot, slot), a["own"][mine], a["own_residual"][mine])
+            new, other_slot = np.nonzero(np.arange(block.WIDEST) < slot[:, None])
+            others = self._numbers(roster, roster.block.member[link.block[rows[at[new]]], other_slot])
+            for one, two, places in (
+                (others, mine[new], (other_slot, slot[new])),
+                (mine[new], others, (slot[new], other_slot)),
+            ):
+                pair = self._pair_of(one, two)
+                known = np.flatnonzero(pair >= 0)
+                into, of = (places[0][known], places[1][known]), pair[known]
+                _seed_pairs(pool, start[new[known]], index, into, a["lagged"][of], a["residual"][of])
 
-    def _seed_structure(self, roster: Roster, row: int, k: int) -> None:
-        """The metric's own past and what it has to do with those metrics of its block that borrow as well."""
-        a = self._arrays
-        if a["strength"][k, STRUCTURE] <= 0:
-            return
-        part, j = self._place(roster, row)
-        block.seed_metric(part, j, a["sigmas"][k], float(a["strength"][k, STRUCTURE]))
-        block.seed(part, j, j, a["own"][k], float(a["own_residual"][k]))
-        b = int(roster.rows.link.block[row])
-        for i in range(j):
-            other = self._class.get(roster.classes[int(roster.block.member[b, i])], -1)
-            for x, y, p in ((i, j, self._pair.get((other, k))), (j, i, self._pair.get((k, other)))):
-                if p is not None:
-                    block.seed(part, x, y, a["lagged"][p], float(a["residual"][p]))
+    @cached_property
+    def _pairs(self) -> tuple[Array, Array]:
+        """Pairs of classes as one number each, sorted, and where each is in the arrays."""
+        pairs = self._arrays["pairs"].astype(np.int64)
+        keys = pairs[:, 0] * len(self._class) + pairs[:, 1]
+        order = np.argsort(keys, kind="stable")
+        return keys[order], order
 
-    def _share_of(self, roster: Roster, e: int) -> float:
-        """Share of an entity's metrics that borrow the joint structure."""
-        strength = self._arrays["strength"]
-        lent = [row for row in self._lent_of(roster, e) if strength[self._of(roster, row), STRUCTURE] > 0]
-        return len(lent) / max(int(roster.ents.open.members[e]), 1)
+    def _pair_of(self, one: Array, two: Array) -> Array:
+        """Which pair two classes are, -1: none."""
+        keys, order = self._pairs
+        if not len(keys):
+            return np.full(len(one), -1)
+        wanted = one * len(self._class) + two
+        at = np.searchsorted(keys, wanted, side="right") - 1
+        return np.where((one >= 0) & (two >= 0) & (keys[at] == wanted), order[at], -1)
 
-    def _lent_of(self, roster: Roster, e: int) -> list[int]:
-        """The series of an entity that borrow something."""
-        members = [int(row) for b in roster.blocks_of(e) for row in roster.block.member[b, : roster.block.width[b]]]
-        return [row for row in members if self._is_seeded(roster, row)]
+    def _share(self, roster: Roster, es: Array, which: Array, rows: Array) -> Array:
+        """Share of each entity's metrics that borrow the joint structure. which, rows: from `_lent_of`."""
+        has_structure = self._arrays["strength"][self._numbers(roster, rows), STRUCTURE] > 0
+        lent = np.bincount(which[has_structure], minlength=len(es))
+        return np.asarray(lent / np.maximum(roster.ents.open.members[es], 1))
 
-    def _is_seeded(self, roster: Roster, row: int) -> bool:
-        k = self._of(roster, row)
-        if k < 0 or not self._arrays["strength"][k].max() > 0:
-            return False
-        return bool((self._arrays["kind"][k] == Kind.COUNTER) == (roster.rows.recipe.kind[row] == Kind.COUNTER))
+    def _lent_of(self, roster: Roster, es: Array) -> tuple[Array, Array]:
+        """The series of entities that borrow something: (which of `es` it belongs to, row)."""
+        which, rows = roster.members_of_all(es)
+        is_seeded = self._is_seeded(roster, rows)
+        return which[is_seeded], rows[is_seeded]
 
-    def _of(self, roster: Roster, row: int) -> int:
-        return self._class.get(roster.classes[row], -1)
+    def _is_seeded(self, roster: Roster, rows: Array) -> Array:
+        k = self._numbers(roster, rows)
+        return np.asarray(self._lends[k] & (self._counts[k] == (roster.rows.recipe.kind[rows] == COUNTER)))
 
-    def _place(self, roster: Roster, row: int) -> tuple[dict[str, Array], int]:
-        return roster.part(int(roster.rows.link.block[row])), int(roster.rows.link.slot[row])
+    def _numbers(self, roster: Roster, rows: Array) -> Array:
+        """The number of each row's metric class, -1 if it is not known. It leads to the last entry, of no class."""
+        return np.array([self._class.get(roster.classes[row], -1) for row in rows.tolist()], np.int64)
+
+    @cached_property
+    def _lends(self) -> Array:
+        """Is anything lent to a class?"""
+        return np.append(self._arrays["strength"].max(axis=1) > 0, False)
+
+    @cached_property
+    def _counts(self) -> Array:
+        """Is a class one of counters?"""
+        return np.append(self._arrays["kind"] == COUNTER, False)
+
+    @cached_property
+    def _steps(self) -> Array:
+        return np.append(self._arrays["step"].astype(np.float64), [[np.nan, np.nan]], axis=0)
+
+    @cached_property
+    def _tails(self) -> Array:
+        """The histograms that series of a class begin with."""
+        lent = zip(self._arrays["tail"], self._arrays["strength"][:, TAIL].tolist(), strict=True)
+        merged = [tail.merge(counts, rows) for counts, rows in lent]
+        return np.array(merged, np.float32).reshape(-1, tail.BINS)
+
+
+def _sureness(which: Array, entities: int) -> Array:
+    """How far a likeness of so many metrics is more than chance: one metric is like many. which: from `_lent_of`."""
+    lent = np.bincount(which, minlength=entities)
+    return np.asarray(lent / (lent + FEW))
+
+
+def _seed_pairs(
+    pool: Array, start: Array, index: dict[str, Array], places: tuple[Array, Array], lagged: Array, residual: Array
+) -> None:
+    """As `block.seed`, of many pairs in blocks of one capacity."""
+    into = index["covariance"][places[0], :, places[1]]
+    pool[start[:, None] + into] = lagged[:, : into.shape[1]]
+    pool[start + index["residual"][places]] = residual
+
+
+def _by_capacity(roster: Roster, rows: Array) -> Iterator[tuple[Array, Array, dict[str, Array]]]:
+    """(which rows are in blocks of one capacity, where in the pool these begin, see `_index`), for each capacity."""
+    of = roster.rows.link.block[rows]
+    capacity = roster.block.capacity[of]
+    for size in set(capacity.tolist()):
+        at = np.flatnonzero(capacity == size)
+        yield at, roster.block.start[of[at]], _index(size)
+
+
+@cache
+def _index(capacity: int) -> dict[str, Array]:
+    """The sections of a block, holding the place of each number counted from the start of the block."""
+    return block.sections(np.arange(block.size(capacity)), 0, capacity)
+
+
+def _many(rows: Array) -> Any:
+    """For what is declared for one row and works for many."""
+    return rows
 
 
 def _origin(value: object) -> dict[str, str | None]:

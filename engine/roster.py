@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 
-from engine import alerts
 from engine import state as layout
 from engine.columns import Array, put, take
 from engine.components import block as blocks
@@ -24,6 +24,7 @@ from engine.components import guard, joint
 from engine.components.factory import FACTORY_ROWS, factory
 from engine.config import EngineConfig
 from engine.errors import BadSample, SnapshotError
+from engine.links import Counts, check_links
 from engine.prior import Prior
 from engine.series import Kind, Series
 from engine.snapshot import json_column, read_json_column
@@ -85,8 +86,7 @@ class Roster:
 
     def _admit(self, text: str, name: str, kind: int, entity: str) -> int:
         row = len(self.names)
-        if row == len(self.rows.link.entity):
-            self.rows = layout.grow_rows(self.rows, _longer(row))
+        self._make_room(row + 1, 0)
         self.names.append(text)
         # One text a class, not one a series.
         self.classes.append(self._class_names.setdefault(name, name))
@@ -97,13 +97,22 @@ class Roster:
         self.rows.link.entity[row] = self._admit_entity(entity)
         return row
 
-    def admit_like(self, other: Roster, row: int) -> int:
-        """Row of the same series as in another roster; a new one is given the next row."""
-        text = other.names[row]
-        if text in self._row:
-            return self._row[text]
-        entity = other.entities[int(other.rows.link.entity[row])]
-        return self._admit(text, other.classes[row], int(other.rows.recipe.kind[row]), entity)
+    def admit_all_like(self, other: Roster, rows: Array) -> list[int]:
+        """Rows of the same series as in another roster; new ones are given the next rows."""
+        entity_of, kinds = other.rows.link.entity[rows].tolist(), other.rows.recipe.kind[rows].tolist()
+        self._make_room(len(self.names) + len(rows), len(self.entities) + len(set(entity_of)))
+        found = list[int]()
+        for row, e, kind in zip(rows.tolist(), entity_of, kinds, strict=True):
+            known = self._row.get(other.names[row])
+            new = (other.names[row], other.classes[row], kind, other.entities[e])
+            found.append(self._admit(*new) if known is None else known)
+        return found
+
+    def _make_room(self, rows: int, entities: int) -> None:
+        if rows > len(self.rows.link.entity):
+            self.rows = layout.grow_rows(self.rows, max(rows, _longer(len(self.names))))
+        if entities > len(self.ents.open.members):
+            self.ents = layout.grow_entities(self.ents, max(entities, _longer(len(self.entities))))
 
     def place(self, rows: Sequence[int]) -> None:
         """Give series their places in the joint state, and what the prior lends them. Called at their first samples.
@@ -111,20 +120,27 @@ class Roster:
         Not at admission: a decoder admits all series of a batch before the batch is folded, and the joint state must
         not depend on where the batch ends.
         """
-        together = Counter(int(self.rows.link.entity[row]) for row in rows)
-        for row in rows:
-            entity = int(self.rows.link.entity[row])
-            self._place(row, entity, together[entity])
-            together[entity] -= 1
-            self._placed += 1
-            source = int(self.ents.seed.source[entity])
-            if source == guard.NEVER and self.lends and self.priors:
-                source = 0
-            if source >= 0 and self.priors[source].lend(self, row, self.classes[row]):
-                self.ents.seed.source[entity] = source
-        for entity in together:
-            if self.ents.seed.source[entity] >= 0:
-                self.priors[int(self.ents.seed.source[entity])].lend_to_entity(self, entity)
+        entity_of = self.rows.link.entity[list(rows)].tolist()
+        together = Counter(entity_of)
+        for row, e in zip(rows, entity_of, strict=True):
+            self._place(row, e, together[e])
+            together[e] -= 1
+        self._placed += len(entity_of)
+        if self.priors:
+            self._lend(np.array(rows, np.int64), np.array(entity_of, np.int64))
+
+    def _lend(self, rows: Array, entity_of: Array) -> None:
+        """What the priors lend to fresh series and their entities."""
+        seed = self.ents.seed.source
+        source = seed[entity_of]
+        if self.lends:
+            source[source == guard.NEVER] = 0
+        for k in set(source[source >= 0].tolist()):
+            of = np.flatnonzero(source == k)
+            seed[entity_of[of[self.priors[k].lend(self, rows[of])]]] = k
+        es = np.unique(entity_of)
+        for k in set(seed[es][seed[es] >= 0].tolist()):
+            self.priors[k].lend_to_entities(self, es[seed[es] == k])
 
     def is_all_placed(self) -> bool:
         """Has every series that was admitted been seen in the log?"""
@@ -135,8 +151,7 @@ class Roster:
         if entity is not None:
             return entity
         entity = len(self.entities)
-        if entity == len(self.ents.open.members):
-            self.ents = layout.grow_entities(self.ents, _longer(entity))
+        self._make_room(0, entity + 1)
         self.entities.append(text)
         self._entity[text] = entity
         entity_component.begin(self.ents.entity, entity, self._factory)
@@ -147,7 +162,7 @@ class Roster:
 
         together: how many of the entity come now, with this one; a new block is made large enough for them at once.
         """
-        last = self._last_block(entity)
+        last = next(reversed(self.blocks_of(entity)), -1)
         if last < 0 or self.block.width[last] == blocks.WIDEST:
             last = self._new_block(entity, last, blocks.capacity_for(together))
         slot = int(self.block.width[last])
@@ -160,12 +175,6 @@ class Roster:
         link = self.rows.link
         link.block[row], link.slot[row] = last, slot
         self.ents.open.members[entity] += 1
-
-    def _last_block(self, entity: int) -> int:
-        last, b = -1, int(self.ents.open.first_block[entity])
-        while b >= 0:
-            last, b = b, int(self.block.next[b])
-        return last
 
     def blocks_of(self, entity: int) -> list[int]:
         """The blocks of an entity, in order."""
@@ -186,7 +195,7 @@ class Roster:
         self.block_count = b + 1
         self.block.capacity[b] = capacity
         self.block.start[b] = self._room(capacity)
-        blocks.wake(self.pool, int(self.block.start[b]), capacity)
+        self.pool[self.pool_used - _size(capacity) : self.pool_used] = _fresh_block(capacity)
         if after < 0:
             self.ents.open.first_block[entity] = b
         else:
@@ -204,7 +213,7 @@ class Roster:
         self.block.start[b], self.block.capacity[b] = start, capacity
 
     def _room(self, capacity: int) -> int:
-        start, need = self.pool_used, blocks.size(capacity)
+        start, need = self.pool_used, _size(capacity)
         if start + need > len(self.pool):
             room = np.zeros(_longer(start + need) - len(self.pool), np.float32)
             self.pool = np.concatenate([self.pool, room])
@@ -235,7 +244,7 @@ class Roster:
 
     def _packed(self, b: int) -> Array:
         start = int(self.block.start[b])
-        return self.pool[start : start + blocks.size(int(self.block.capacity[b]))]
+        return self.pool[start : start + _size(int(self.block.capacity[b]))]
 
     @staticmethod
     def restore(
@@ -267,8 +276,6 @@ class Roster:
             raise ValueError(f"{n} names, {len(self.classes)} classes and {m} entities, or some of them twice")
         if arrays["clock"].shape != self.clock.shape:
             raise ValueError(f"a clock of {arrays['clock'].shape}")
-        self._row = {text: row for row, text in enumerate(self.names)}
-        self._entity = {text: row for row, text in enumerate(self.entities)}
         self.clock[:] = arrays["clock"]
         self.rows = layout.fresh_rows(max(n, FIRST_ROWS))
         self.ents = layout.fresh_entities(max(m, FIRST_ENTITIES))
@@ -278,9 +285,15 @@ class Roster:
         ):
             for (name, (_, spec)), part in zip(table.items(), columns, strict=True):
                 put(part, spec, np.arange(count), {field: arrays[f"{group}.{name}.{field}"] for field in spec})
-        self._placed = int((self.rows.link.block[:n] >= 0).sum())
+        self.count_anew()
         self._load_blocks(arrays)
-        self._check_links()
+        check_links(self.rows, self.ents, self.block, Counts(n, m, self.block_count, len(self.priors)))
+
+    def count_anew(self) -> None:
+        """Number all names, after whoever has changed the columns and lists together."""
+        self._row = {text: row for row, text in enumerate(self.names)}
+        self._entity = {text: row for row, text in enumerate(self.entities)}
+        self._placed = int((self.rows.link.block[: len(self.names)] >= 0).sum())
 
     def _load_blocks(self, arrays: Mapping[str, Array]) -> None:
         self.block_count = len(arrays["block.capacity"])
@@ -294,7 +307,7 @@ class Roster:
         strange = set(self.block.capacity[: self.block_count].tolist()) - set(blocks.CAPACITIES)
         if strange:
             raise ValueError(f"a block of capacity {min(strange)}")
-        sizes = [blocks.size(int(capacity)) for capacity in self.block.capacity[: self.block_count]]
+        sizes = [_size(capacity) for capacity in self.block.capacity[: self.block_count].tolist()]
         starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         self.block.start[: self.block_count] = starts[:-1]
         self.pool_used = int(starts[-1])
@@ -303,54 +316,49 @@ class Roster:
             raise ValueError(f"a pool of {arrays['pool'].shape}; its blocks need {self.pool_used}")
         self.pool[: self.pool_used] = arrays["pool"]
 
-    def _check_links(self) -> None:
-        """ValueError unless each link leads to what leads back: compiled code believes all of them."""
-        n, m, b = len(self.names), len(self.entities), self.block_count
-        link, block = self.rows.link, self.block
-        own, slot = link.block[:n], link.slot[:n]
-        placed = np.flatnonzero(own != -1)
-        width, capacity, after = block.width[:b], block.capacity[:b], block.next[:b]
-        first = self.ents.open.first_block[:m]
-        links = {
-            "entity": (link.entity[:n] >= 0) & (link.entity[:n] < m),
-            "block": (own >= -1) & (own < b),
-            "width": (width >= 1) & (width <= capacity),
-            "next": (after == -1) | ((after > np.arange(b)) & (after < b)),
-            "first block": (first >= -1) & (first < b),
-            "series of an alert": (self.ents.life.about[:m] < n).all(axis=1),
-            "source": (self.ents.seed.source[:m] >= guard.REFUSED) & (self.ents.seed.source[:m] < len(self.priors)),
-            "state of an alert": self.ents.life.state[:m] < len(alerts.STATES),
-        }
-        wrong = [name for name, right in links.items() if not right.all()]
-        if not wrong:
-            in_place = (slot[placed] >= 0) & (slot[placed] < width[own[placed]])
-            back = block.member[own[placed], np.where(in_place, slot[placed], 0)] == placed
-            wrong = ["slot"] * (not in_place.all()) + ["member"] * (not back.all())
-        wrong += ["member"] * (int(width.sum()) != len(placed))
-        if wrong:
-            raise ValueError(f"{wrong[0]} of something leads nowhere")
-
     def borrowed(self, row: int) -> dict[str, float]:
         """Share of each component of a series that still comes from a seed, 0..1; empty when it started cold."""
-        return self.borrowed_of([row])[0]
+        source = int(self.ents.seed.source[self.rows.link.entity[row]]) if row >= 0 else guard.NEVER
+        return self.priors[source].borrowed(self, row) if source >= 0 else {}
 
-    def borrowed_of(self, rows: Sequence[int]) -> list[dict[str, float]]:
-        """The same of several series, the parts that those of one entity share worked out once."""
-        seed, entity = self.ents.seed.source, self.rows.link.entity
-        source = [int(seed[entity[row]]) if row >= 0 else guard.NEVER for row in rows]
-        told: list[dict[str, float]] = [{} for _ in source]
-        for k in {one for one in source if one >= 0}:
-            at = [n for n, one in enumerate(source) if one == k]
-            for n, shares in zip(at, self.priors[k].borrowed_of(self, [rows[n] for n in at]), strict=True):
+    def borrowed_of(self, rows: Sequence[int] | Array) -> list[dict[str, float]]:
+        """The same of several series; of -1 it is empty."""
+        of = np.asarray(rows, np.int64)
+        source = np.where(of >= 0, self.ents.seed.source[self.rows.link.entity[of]], guard.NEVER)
+        told: list[dict[str, float]] = [{} for _ in of]
+        for k in set(source[source >= 0].tolist()):
+            at = np.flatnonzero(source == k)
+            for n, shares in zip(at.tolist(), self.priors[k].borrowed_of(self, of[at]), strict=True):
                 told[n] = shares
         return told
 
     def members_of(self, e: int) -> Array:
         """Rows of the series of an entity that have a place, in the order in which they were given it."""
-        blocks_of = self.blocks_of(e)
-        return np.concatenate(
-            [self.block.member[b, : self.block.width[b]] for b in blocks_of] or [np.empty(0, np.int32)]
-        )
+        parts = [self.block.member[b, : self.block.width[b]] for b in self.blocks_of(e)]
+        return np.concatenate(parts or [np.empty(0, np.int32)])
+
+    def members_of_all(self, es: Array) -> tuple[Array, Array]:
+        """The same of many entities, one after the other: (which of `es` it is, row)."""
+        if len(es) == 1:
+            rows = self.members_of(int(es[0]))
+            return np.zeros(len(rows), np.int64), rows
+        which, of = self.blocks_of_all(es)
+        is_used = np.arange(blocks.WIDEST) < self.block.width[of][:, None]
+        return np.repeat(which, self.block.width[of]), self.block.member[of][is_used]
+
+    def blocks_of_all(self, es: Array) -> tuple[Array, Array]:
+        """The blocks of many entities, one after the other, those of each in order: (which of `es` it is, block)."""
+        of = self.ents.open.first_block[es]
+        which, of = np.flatnonzero(of >= 0), of[of >= 0]
+        found = [(which, of)]
+        while (is_followed := self.block.next[of] >= 0).any():
+            which, of = which[is_followed], self.block.next[of[is_followed]]
+            found.append((which, of))
+        if len(found) == 1:
+            return found[0]
+        which, of = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        order = np.argsort(which, kind="stable")
+        return which[order], of[order]
 
     def nbytes(self) -> int:
         """Bytes of the columns in use (room for growth left out)."""
@@ -367,6 +375,17 @@ class Roster:
     def seed_summary(self) -> dict[str, Any] | None:
         """What was lent, for the manifest; None when the shard started cold."""
         return self.priors[0].summary() | {"sources": len(self.priors)} if self.priors else None
+
+
+_size = cache(blocks.size)
+
+
+@cache
+def _fresh_block(capacity: int) -> Array:
+    """A block that has seen nothing."""
+    fresh = np.zeros(_size(capacity), np.float32)
+    blocks.wake(fresh, 0, capacity)
+    return fresh
 
 
 def _longer(rows: int) -> int:

@@ -37,6 +37,11 @@ class Trials:
         if len(self.pages.number) < entities:
             (self.pages,) = grow([self.pages], worth.ENTITY, len(roster.ents.open.members))
 
+    def keep(self, rows: Array, entities: Array) -> None:
+        """Go on with these twins, counted anew; their numbers in order."""
+        self.forecasts = worth.Forecasts(*(column[rows] for column in self.forecasts))
+        self.pages = worth.Pages(*(column[entities] for column in self.pages))
+
     def enter(
         self, own: Roster, k: int, looked_ms: int, row: Array, at: Array, twin: Array, mine: Marks, theirs: Marks
     ) -> None:  # fmt: skip

@@ -6,7 +6,7 @@ told of and alerted on; of the other nothing leaves but its forecasts (`componen
 of the sources takes the place of the cold version, if it is alike enough, and the cold one becomes the twin. It comes
 back if the likeness fades. After a day the twin is given up, and its memory with it.
 
-Not obvious, three things. (1) What is believed goes by likeness (`engine/likeness.py`), not by success. (2) A twin
+Not obvious, three things. (1) What is believed (`engine/choosing.py`) goes by likeness, not by success. (2) A twin
 sees the samples that the shard has accepted, after it, under its clock: it cannot know of other samples, times or
 absences. (3) A stretch of the log ends after the first sample that is late enough for a look, and the look is taken if
 the shard's clock is as late; so cuts of batches do not matter.
@@ -14,26 +14,27 @@ the shard's clock is as late; so cuts of batches do not matter.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from engine import likeness, parcel
+from engine import choosing
 from engine import state as layout
-from engine.account import account
+from engine.account import accounts
 from engine.batch import Batch
-from engine.columns import Array, put, take
-from engine.components import block as blocks
+from engine.choosing import Decisions
+from engine.columns import Array
 from engine.components import guard
 from engine.components.habit import HOUR_MS
 from engine.config import EngineConfig
 from engine.errors import SnapshotError
+from engine.exchange import swap
 from engine.fold import LEARNED, MISSING, SCORED_ONLY
+from engine.keeping import keep
+from engine.pairs import Pairs
 from engine.prior import Prior
 from engine.roster import Roster
-from engine.snapshot import State
 from engine.state import Context, Marks, TickMarks, fresh_marks, fresh_ticks
 from engine.trials import Trials
 
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
 
 #: Event time between two looks, and until all is settled. The first decision is after an hour.
 LOOK_MS, SETTLED_MS = 900_000, 86_400_000
-#: Likeness in fewer metrics than this is chance, and of several sources one will have it: the first is taken.
-CHOOSING = 4
 
 
 class Finding(NamedTuple):
@@ -71,8 +70,7 @@ class Twins:
         self.look_ms = -1
         #: Numbers of sources that lend to nobody new.
         self.withdrawn: set[int] = set()
-        #: Per roster: the twin of each row of the shard, -1 where it has none.
-        self._row_of = [np.empty(0, np.int32) for _ in priors]
+        self._pairs = [Pairs() for _ in priors]
         self._trials: dict[int, Trials] = {}
 
     def __len__(self) -> int:
@@ -80,37 +78,23 @@ class Twins:
 
     def place(self, own: Roster, new: Sequence[int]) -> None:
         """Give the new series of fresh entities, and of those that have a twin, one. Before `own.place(new)`."""
-        together = Counter(int(own.rows.link.entity[row]) for row in new)
-        for k, roster in enumerate(self.rosters):
-            has_twin = {
-                e
-                for e in together
-                if roster.entity_of(own.entities[e]) >= 0
-                or (k not in self.withdrawn and len(own.blocks_of(e)) == 0 and own.ents.seed.source[e] == guard.NEVER)
-            }
-            rows = [row for row in new if int(own.rows.link.entity[row]) in has_twin]
-            if rows:
-                twins = [roster.admit_like(own, row) for row in rows]
+        rows = np.array(new, np.int64)
+        entity_of, seed = own.rows.link.entity[rows], own.ents.seed.source
+        is_fresh = (own.ents.open.first_block[entity_of] < 0) & (seed[entity_of] == guard.NEVER)
+        for k, (roster, pairs) in enumerate(zip(self.rosters, self._pairs, strict=True)):
+            pairs.fit(own)
+            has_twin = pairs.twin[entity_of] >= 0
+            at = rows[has_twin | is_fresh if k not in self.withdrawn else has_twin]
+            if len(at):
+                twins = roster.admit_all_like(own, at)
                 roster.place(twins)
-                self._grow(k, len(own.rows.link.entity))
-                self._row_of[k][rows] = twins
-                own.rows.guard.other[rows] = guard.FIRST
-
-    def _grow(self, k: int, room: int) -> None:
-        if len(self._row_of[k]) < room:
-            self._row_of[k] = np.concatenate([self._row_of[k], np.full(room - len(self._row_of[k]), -1, np.int32)])
-
-    def link(self, own: Roster) -> None:
-        """Find the twins of all rows anew: each roster counts for itself."""
-        for k, roster in enumerate(self.rosters):
-            self._row_of[k] = np.full(len(own.rows.link.entity), -1, np.int32)
-            for twin, name in enumerate(roster.names):
-                self._row_of[k][own.row_of(name)] = twin
+                pairs.add(own, at, roster, np.array(twins, np.int32))
+                own.rows.guard.other[at] = guard.FIRST
 
     def lend(self, own: Roster, k: int, prior: Prior) -> None:
         """Let entities that begin from now on try what a source lends. k: its number, the next or one that is free."""
         self.rosters[k : k + 1] = [Roster(self.config, [prior], lends=True)]
-        self._row_of[k : k + 1] = [np.empty(0, np.int32)]
+        self._pairs[k : k + 1] = [Pairs()]
         own.priors = (*own.priors[:k], prior, *own.priors[k + 1 :])
         self.withdrawn.discard(k)
 
@@ -120,17 +104,17 @@ class Twins:
         How many trials ended, and what those came to of which something was measured. now_ms: the shard's clock.
         """
         self.withdrawn.add(k)
-        ended = {name for name in self.rosters[k].entities if own.ents.seed.source[own.entity_of(name)] != k}
-        names = (name for name in self.rosters[k].entities if name in ended)
-        found = [one for name in names for one in self._standing(own, k, name, now_ms)]
-        self._give_up(own, k, ended)
-        for name in ended.difference(*(roster.entities for roster in self.rosters)):
-            e = own.entity_of(name)
-            own.rows.guard.other[own.members_of(e)] = 0.0
-            own.ents.seed.since_ms[e] = -1 if own.ents.seed.source[e] == guard.NEVER else own.ents.seed.since_ms[e]
+        self._fit(own)
+        es, seed = self._pairs[k].owners(), own.ents.seed
+        es = es[seed.source[es] != k]
+        found = self._standing(own, k, es, now_ms)
+        self._give_up(k, es)
+        alone = es[np.all([pairs.twin[es] < 0 for pairs in self._pairs], axis=0)]
+        self._without_twin(own, alone)
+        seed.since_ms[alone[seed.source[alone] == guard.NEVER]] = -1
         if not len(self):
             self.look_ms = -1
-        return len(ended), [one._replace(what="settled") for one in found]
+        return len(es), [one._replace(what="settled") for one in found]
 
     def stop(self, batch: Batch, begin: int, until: int) -> int:
         """Where the stretch from `begin` on ends: at `until`, or after the first sample late enough for a look."""
@@ -148,14 +132,13 @@ class Twins:
         ticks: those that the shard has closed in the stretch.
         """
         accepted = np.isin(marks.outcome[begin:end], (LEARNED, SCORED_ONLY, MISSING))
-        n = len(own.rows.link.entity)
+        self._fit(own)
         off, band = (np.full(end - begin, np.nan, np.float32) for _ in range(2))
         kind = np.zeros(end - begin, np.uint8)
         for k in reversed(range(len(self.rosters))):
             if not self.rosters[k].names:
                 continue
-            self._grow(k, n)
-            twins = self._row_of[k][batch.row[begin:end]]
+            twins = self._pairs[k].row[batch.row[begin:end]]
             at = np.flatnonzero(accepted & (twins >= 0))
             told, closed = self._fold(k, batch, begin + at, twins[at], kernel, events, context)
             trial = self._trial(k)
@@ -188,130 +171,119 @@ class Twins:
         if not len(self) or now_ms < self.look_ms:
             return []
         self.look_ms = (now_ms // LOOK_MS + 1) * LOOK_MS
-        findings, over, seed = list[Finding](), [set[str]() for _ in self.rosters], own.ents.seed
-        for name in dict.fromkeys(name for roster in self.rosters for name in roster.entities):
-            e = own.entity_of(name)
-            if seed.since_ms[e] < 0:
-                # When it was given its place depends on where batches end; its first sample does not.
-                is_begun = own.rows.presence.last_ms[own.members_of(e)[0]] >= 0
-                seed.since_ms[e] = now_ms if is_begun else -1
-                continue
-            age_ms = now_ms - int(seed.since_ms[e])
-            found = self._judge(own, e, name, age_ms) if age_ms >= HOUR_MS else []
-            is_over = age_ms >= SETTLED_MS and not any(one.what == "adopted" for one in found)
-            findings += self._measured(own, name, found, is_over, age_ms)
-            is_cold = seed.source[e] == guard.NEVER and not any(self._has_borrowed(one, name) for one in self.rosters)
-            if is_cold or is_over:
-                own.rows.guard.other[own.members_of(e)] = 0.0
-                seed.source[e] = guard.REFUSED if seed.source[e] == guard.NEVER and not is_cold else seed.source[e]
-                seed.since_ms[e] = -1 if is_cold else seed.since_ms[e]
-            for k, names in enumerate(over):
-                if is_cold or is_over or (found and k != found[0].source):
-                    names.add(name)
-        for k, names in enumerate(over):
-            self._give_up(own, k, names)
+        es, seed = self._on_trial(own), own.ents.seed
+        is_new = seed.since_ms[es] < 0
+        self._begin(own, es[is_new], now_ms)
+        es = es[~is_new]
+        age_ms = now_ms - seed.since_ms[es]
+        decided = self._decide(own, es, age_ms)
+        self._obey(own, es, decided)
+        is_over = (age_ms >= SETTLED_MS) & (decided.what != choosing.ADOPTED)
+        borrowed = np.array([pairs.has_borrowed(self.rosters[k], es) for k, pairs in enumerate(self._pairs)])
+        findings = self._measured(own, _told(es, age_ms, decided, is_over, borrowed))
+        is_cold = (seed.source[es] == guard.NEVER) & ~borrowed.any(axis=0)
+        self._without_twin(own, es[is_cold | is_over])
+        seed.source[es[is_over & ~is_cold & (seed.source[es] == guard.NEVER)]] = guard.REFUSED
+        seed.since_ms[es[is_cold]] = -1
+        for k in range(len(self.rosters)):
+            is_left = (decided.what != choosing.NOTHING) & (decided.source != k)
+            self._give_up(k, es[is_cold | is_over | is_left])
         if not len(self):
             self.look_ms = -1
         return findings
 
-    def _measured(self, own: Roster, name: str, found: list[Finding], is_over: bool, age_ms: int) -> list[Finding]:
-        """The findings with what the trial has come to; where it ends without one, that alone."""
-        if is_over and not found:
-            e = own.entity_of(name)
-            of = [k for k, roster in enumerate(self.rosters) if self._has_borrowed(roster, name)]
-            found = [Finding("settled", e, k, np.nan, np.nan) for k in of]
-        worths = [self._worth(own, one, name, age_ms) for one in found]
-        return [one._replace(age_ms=age_ms, worth=worth) for one, worth in zip(found, worths, strict=True)]
+    def _on_trial(self, own: Roster) -> Array:
+        """The entities with a twin, those of the first source first."""
+        self._fit(own)
+        es = np.concatenate([pairs.owners() for pairs in self._pairs])
+        return es[np.sort(np.unique(es, return_index=True)[1])]
+
+    def _begin(self, own: Roster, es: Array, now_ms: int) -> None:
+        """The trials of entities that have had a sample begin."""
+        # When it was given its place depends on where batches end; its first sample does not.
+        first = own.block.member[own.ents.open.first_block[es], 0]
+        own.ents.seed.since_ms[es[own.rows.presence.last_ms[first] >= 0]] = now_ms
+
+    def _decide(self, own: Roster, es: Array, age_ms: Array) -> Decisions:
+        decided = Decisions.none(len(es))
+        due = np.flatnonzero((age_ms >= HOUR_MS) & (own.ents.seed.source[es] != guard.REFUSED))
+        if len(due):
+            found = choosing.decide(own, self.rosters, self._pairs, es[due], age_ms[due], SETTLED_MS)
+            for column, part in zip(decided, found, strict=True):
+                column[due] = part
+        return decided
+
+    def _obey(self, own: Roster, es: Array, decided: Decisions) -> None:
+        """Who adopts and who returns changes places with the twin."""
+        is_adopted, is_returned = (decided.what == what for what in (choosing.ADOPTED, choosing.RETURNED))
+        for k, (roster, pairs) in enumerate(zip(self.rosters, self._pairs, strict=True)):
+            changed = es[(is_adopted | is_returned) & (decided.source == k)]
+            if len(changed):
+                swap(own, changed, roster, pairs)
+        own.ents.seed.source[es[is_adopted]] = decided.source[is_adopted]
+        own.ents.seed.source[es[is_returned | (decided.what == choosing.REFUSED)]] = guard.REFUSED
 
     def standing(self, own: Roster, now_ms: int) -> list[Finding]:
         """What each trial that goes on has come to so far. Decides and changes nothing."""
-        return [
-            one
-            for k, roster in enumerate(self.rosters)
-            for name in roster.entities
-            for one in self._standing(own, k, name, now_ms)
-        ]
+        self._fit(own)
+        return [one for k, pairs in enumerate(self._pairs) for one in self._standing(own, k, pairs.owners(), now_ms)]
 
-    def _standing(self, own: Roster, k: int, name: str, now_ms: int) -> list[Finding]:
-        """One or none: before its first look, or where nothing is lent, there is nothing to tell of a trial."""
-        e = own.entity_of(name)
-        since_ms, is_believed = int(own.ents.seed.since_ms[e]), own.ents.seed.source[e] == k
-        if since_ms < 0 or not (is_believed or self._has_borrowed(self.rosters[k], name)):
-            return []
-        one = Finding("standing", e, k, np.nan, np.nan, now_ms - since_ms)
-        return [one._replace(worth=self._worth(own, one, name, one.age_ms))]
+    def _standing(self, own: Roster, k: int, es: Array, now_ms: int) -> list[Finding]:
+        """Before its first look, or where nothing is lent, there is nothing to tell of a trial."""
+        seed = own.ents.seed
+        has_borrowed = (seed.source[es] == k) | self._pairs[k].has_borrowed(self.rosters[k], es)
+        es = es[(seed.since_ms[es] >= 0) & has_borrowed]
+        ages = (now_ms - seed.since_ms[es]).tolist()
+        found = [Finding("standing", e, k, np.nan, np.nan, age_ms) for e, age_ms in zip(es.tolist(), ages, strict=True)]
+        return self._measured(own, found)
 
-    def _worth(self, own: Roster, finding: Finding, name: str, age_ms: int) -> dict[str, Any]:
-        roster, mine = self.rosters[finding.source], own.members_of(finding.e)
-        mine = mine[self._row_of[finding.source][mine] >= 0]
-        theirs = self._row_of[finding.source][mine]
-        seeded = own if own.ents.seed.source[finding.e] == finding.source else roster
-        borrowed = seeded.borrowed_of((mine if seeded is own else theirs).tolist())
-        trial = self._trial(finding.source)
-        classes = [own.classes[row] for row in mine]
-        return account(
-            trial.forecasts, theirs, classes, borrowed, trial.pages, roster.entity_of(name), age_ms=age_ms
+    def _measured(self, own: Roster, found: list[Finding]) -> list[Finding]:
+        """The same findings with what each trial has come to."""
+        worths: dict[int, dict[str, Any]] = {}
+        for k in {one.source for one in found}:
+            at = [n for n, one in enumerate(found) if one.source == k]
+            worths.update(zip(at, self._worths(own, k, [found[n] for n in at]), strict=True))
+        return [one._replace(worth=worths[n]) for n, one in enumerate(found)]
+
+    def _worths(self, own: Roster, k: int, found: list[Finding]) -> list[dict[str, Any]]:
+        roster, pairs, trial = self.rosters[k], self._pairs[k], self._trial(k)
+        es = np.array([one.e for one in found])
+        of, mine = own.members_of_all(es)
+        has_twin = pairs.row[mine] >= 0
+        of, mine = of[has_twin], mine[has_twin]
+        theirs, is_seeded = pairs.row[mine], own.ents.seed.source[es[of]] == k
+        borrowed = [
+            one or other
+            for one, other in zip(
+                own.borrowed_of(np.where(is_seeded, mine, -1)), roster.borrowed_of(np.where(is_seeded, -1, theirs)),
+                strict=True,
+            )
+        ]  # fmt: skip
+        classes = [own.classes[row] for row in mine.tolist()]
+        hours = [one.age_ms / HOUR_MS for one in found]
+        return accounts(
+            trial.forecasts, theirs, of, classes, borrowed, trial.pages, pairs.twin[es], hours=hours
         )  # fmt: skip
 
-    def _judge(self, own: Roster, e: int, name: str, age_ms: int) -> list[Finding]:
-        source = int(own.ents.seed.source[e])
-        if source >= 0:
-            found = likeness.of(own, own, e, own.priors[source])
-            if found.is_beyond(likeness.limit(age_ms, is_taken=True)):
-                self._swap(own, e, source)
-                own.ents.seed.source[e] = guard.REFUSED
-                return [Finding("returned", e, source, *found)]
-            return [Finding("passed", e, source, *found)] if age_ms >= SETTLED_MS else []
-        if source == guard.REFUSED:
-            return []
-        of = [k for k, roster in enumerate(self.rosters) if self._has_borrowed(roster, name)]
-        of = of[: None if own.ents.open.members[e] >= CHOOSING else 1]
-        known = {k: likeness.of(own, self.rosters[k], e, own.priors[k]) for k in of}
-        known = {k: found for k, found in known.items() if np.isfinite(found.unlike)}
-        if not known:
-            return []
-        best = min(known, key=lambda k: known[k].unlike)
-        if known[best].is_beyond(likeness.limit(age_ms, is_taken=False)):
-            own.ents.seed.source[e] = guard.REFUSED
-            return [Finding("refused", e, best, *known[best])]
-        self._swap(own, e, best)
-        own.ents.seed.source[e] = best
-        return [Finding("adopted", e, best, *known[best])]
+    def _without_twin(self, own: Roster, es: Array) -> None:
+        own.rows.guard.other[own.members_of_all(es)[1]] = 0.0
 
-    def _has_borrowed(self, roster: Roster, name: str) -> bool:
-        e = roster.entity_of(name)
-        return e >= 0 and int(roster.ents.seed.source[e]) >= 0
+    def _fit(self, own: Roster) -> None:
+        for pairs in self._pairs:
+            pairs.fit(own)
 
-    def _swap(self, own: Roster, e: int, k: int) -> None:
-        """Let the entity and its twin in roster k change places: what they have learned, not what was told of them."""
-        roster = self.rosters[k]
-        mine, twin = own.members_of(e), roster.entity_of(own.entities[e])
-        theirs = self._row_of[k][mine]
-        for group, columns, others, rows, other_rows in (
-            (layout.SERIES, own.rows, roster.rows, mine, theirs),
-            (layout.ENTITY, own.ents, roster.ents, np.array([e]), np.array([twin])),
-        ):
-            for name in _LEARNED.intersection(group):
-                spec, a, b = group[name][1], getattr(columns, name), getattr(others, name)
-                ours = take(a, spec, rows)
-                put(a, spec, rows, take(b, spec, other_rows))
-                put(b, spec, other_rows, ours)
-        loudest = own.ents.open.loudest
-        loudest[e], roster.ents.open.loudest[twin] = roster.ents.open.loudest[twin], loudest[e]
-        for a, b in zip(own.blocks_of(e), roster.blocks_of(twin), strict=True):
-            _swap_blocks(own, a, roster, b)
-        own.rows.guard.other[mine] = 1.0 - own.rows.guard.other[mine]
-        # What joins later borrows where the seeded version is.
-        roster.ents.seed.source[twin] = guard.REFUSED if roster.ents.seed.source[twin] >= 0 else 0
-
-    def _give_up(self, own: Roster, k: int, names: set[str]) -> None:
-        names = names & set(self.rosters[k].entities)
-        if names:
-            prior = self.rosters[k].priors[0]
-            _, kept = parcel.split(State({}, self._export(k)), names)
-            self.rosters[k] = Roster.restore(kept.arrays, self.config, priors=[prior], lends=True)
-            self._trials[k] = Trials.restore(kept.arrays, self.rosters[k])
-            self.link(own)
+    def _give_up(self, k: int, es: Array) -> None:
+        """The twins in roster k of entities of the shard, as far as they have one there."""
+        pairs, roster = self._pairs[k], self.rosters[k]
+        given_up = pairs.twin[es]
+        given_up = given_up[given_up >= 0]
+        if not len(given_up):
+            return
+        is_kept = np.ones(len(roster.entities), bool)
+        is_kept[given_up] = False
+        trial = self._trial(k)
+        pairs.keep(is_kept[roster.rows.link.entity[: len(roster.names)]], is_kept)
+        trial.keep(*keep(roster, is_kept))
 
     def _trial(self, k: int) -> Trials:
         """The account of the twins of source k, with room for all of them."""
@@ -348,7 +320,7 @@ class Twins:
             raise SnapshotError("a source that is not there was withdrawn in this state; use an older snapshot")
         # A part of a state may have lost all of its trials to the other one, and has no next look then.
         twins.look_ms = int(arrays["look_ms"][0]) if len(twins) and "look_ms" in arrays else -1
-        twins.link(own)
+        twins._pairs = [Pairs.of(own, roster) for roster in twins.rosters]
         return twins
 
     def nbytes(self) -> int:
@@ -356,17 +328,15 @@ class Twins:
         return sum(roster.nbytes() for roster in self.rosters) + sum(trial.nbytes() for trial in self._trials.values())
 
 
-#: What a version has learned; where it is, when it was heard of and what was told of it is the shard's.
-_LEARNED = {
-    "recipe", "level", "season", "change", "shown", "trial", "carry", "familiar", "entity", "habit",
-}  # fmt: skip
-
-
-def _swap_blocks(own: Roster, a: int, other: Roster, b: int) -> None:
-    size = blocks.size(int(own.block.capacity[a]))
-    begin, there = int(own.block.start[a]), int(other.block.start[b])
-    kept = own.pool[begin : begin + size].copy()
-    own.pool[begin : begin + size] = other.pool[there : there + size]
-    other.pool[there : there + size] = kept
-    for mine, theirs in ((own.block.ticks, other.block.ticks), (own.block.solve_at, other.block.solve_at)):
-        mine[a], theirs[b] = theirs[b], mine[a]
+def _told(es: Array, age_ms: Array, decided: Decisions, is_over: Array, borrowed: Array) -> list[Finding]:
+    """What was decided; where a trial ends without a decision, that alone, of each source that had lent: settled."""
+    found = list[Finding]()
+    for at in np.flatnonzero((decided.what != choosing.NOTHING) | is_over).tolist():
+        e, age, what = int(es[at]), int(age_ms[at]), str(decided.what[at])
+        if what:
+            unlike, loud = float(decided.unlike[at]), float(decided.loud[at])
+            found.append(Finding(what, e, int(decided.source[at]), unlike, loud, age))
+        else:
+            of = np.flatnonzero(borrowed[:, at]).tolist()
+            found += [Finding("settled", e, k, np.nan, np.nan, age) for k in of]
+    return found

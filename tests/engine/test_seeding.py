@@ -374,21 +374,10 @@ def test_the_answer_of_a_shard_that_saw_no_sample_follows_nothing(alike: Prior) 
     assert record.value["follows"] == []
 
 
-def test_an_account_goes_through_an_entity_once_however_wide_it_is(
-    alike: Prior, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_still_borrowed_is_told_of_many_series_as_of_each(alike: Prior) -> None:
     middle = ORDER_AT + 8 * (BEGIN - 18) + SERIES * 3
     one, _, _ = run([(ORDER_AT, order(alike), alike)], until=middle)
-    asked, lent_of = list[int](), Prior._lent_of
-
-    def counted(self: Prior, roster: Any, e: int) -> list[int]:
-        asked.append(e)
-        return lent_of(self, roster, e)
-
     twins = one.twins.rosters[0]
     singly = [twins.borrowed(row) for row in range(4)]
-    monkeypatch.setattr(Prior, "_lent_of", counted)
-    (found,) = one.twins.standing(one.roster, one.clock_ms)
-    assert found.worth is not None
-    assert asked == [twins.entity_of(NEW)]
+    assert singly[0]
     assert twins.borrowed_of([0, -1, 3]) == [singly[0], {}, singly[3]]

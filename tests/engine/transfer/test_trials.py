@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.account import LEAST, MARGIN, account, median_h, parity_h
+from engine.account import LEAST, MARGIN, accounts, median_h, parity_h
 from engine.columns import allocate_one
 from engine.components import worth
 from engine.components.guard import BAND, MOST, log_density
@@ -184,7 +184,9 @@ def account_of(gain: Any, samples: Any, classes: list[str]) -> dict[str, Any]:
     sums = sums_of(np.array(gain, float), np.array(samples, np.int32))
     pages = allocate_one(worth.Pages, worth.PAGES, 1)
     borrowed = [{"scale": 0.5}] * len(classes)
-    return account(sums, np.arange(len(classes)), classes, borrowed, pages, 0, age_ms=86_400_000)
+    rows, of = np.arange(len(classes)), np.zeros(len(classes), np.int64)
+    (found,) = accounts(sums, rows, of, classes, borrowed, pages, np.array([0]), hours=[24.0])
+    return found
 
 
 _GAINS = st.lists(st.lists(st.floats(-2, 2), min_size=5, max_size=5), min_size=1, max_size=60)

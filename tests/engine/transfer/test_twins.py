@@ -30,7 +30,7 @@ def waiting(prior: Prior | Sequence[Prior] | None) -> Shard:
     fresh = Shard(CONFIG, topic="metrics", partition=0, prior=prior)
     fresh.next_offset = 0
     for row in range(len(named.names)):
-        fresh.roster.admit_like(named, row)
+        fresh.roster.admit_all_like(named, np.array([row]))
     return fresh
 
 
