@@ -21,8 +21,9 @@ import numpy as np
 from engine.columns import Array, Column, Spec
 from engine.components.worth import COLD, SEEDED, Forecasts
 
-#: A wealth of 1 / ALPHA is proof.
+#: The probability of a proof by chance, and the wealth that is one.
 ALPHA = 0.05
+PROOF = 1.0 / ALPHA
 STAKES = np.array([0.05, 0.1, 0.2, 0.4, 0.8])
 
 

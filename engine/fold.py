@@ -167,8 +167,7 @@ def _value(
         slot = season.slot_of(ts_ms, context.offset_ms)
         step_ms = np.float64(rows.presence.step_ms[row])
         if slot != season.slot_of(last_ms, context.offset_ms):
-            if ents.life.state[e] != alerts.FIRING:
-                level.thaw(rows.level, row)
+            level.thaw(rows.level, row)
             season.hold(rows.season, row, rows.level.mean[row], sd, step_ms)
             season.enter(rows.season, row, slot, step_ms)
         forecast = season.expected(rows.season, row, slot)

@@ -18,6 +18,7 @@ from engine import likeness
 from engine.alerts import FIRING_TICKS, PENDING_TICKS
 from engine.components import entity as channels
 from engine.events import Events
+from engine.evidence import PROOF
 from engine.series import stable_id
 
 if TYPE_CHECKING:
@@ -100,14 +101,17 @@ def of_finding(shard: Shard, finding: Finding, offset: int) -> Record:
     # One id for each source: of what was not decided there may be several at once.
     about = (entity, finding.what) if is_decided else (entity, finding.what, finding.source)
     name = stable_id("guard", environment, *about, shard.clock_ms)
-    evidence = {"unlike": round(finding.unlike, 4), "loud": round(finding.loud, 4)}
+    if finding.proof >= PROOF and finding.what == "settled":
+        sentence = f"what {source} lends is proven to forecast {entity} worse; the version with it is given up."
+    proof = round(min(finding.proof, MOST_PROOF), 4)
+    evidence = {"unlike": round(finding.unlike, 4), "loud": round(finding.loud, 4), "proof": proof}
     limit = likeness.limit(finding.age_ms, is_taken=finding.what not in {"adopted", "refused"})
     told = {
         "kind": "guard" if is_decided else "worth",
         "finding": finding.what,
         "source": {"number": finding.source, "environment": source},
-        "evidence": evidence if is_decided else {},
-        "limits": limit._asdict() if is_decided else {},
+        "evidence": evidence if is_decided else {"proof": proof},
+        "limits": (limit._asdict() if is_decided else {}) | {"proof": PROOF},
         "worth": finding.worth,
         "because": sentence,
     }
@@ -183,6 +187,8 @@ def _escalation(shard: Shard, events: Events, k: int, offset: int, *, state: str
     return Record("escalations", series, value)
 
 
+#: The largest e-value that is told; more is as sure.
+MOST_PROOF = 1e6
 _DRIFT_KINDS = {
     events_of.DRIFTED: "level",
     events_of.ABSENT: "absent",

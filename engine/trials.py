@@ -1,7 +1,7 @@
-"""Trials: the account of one roster of twins, beside its rows: forecasts by series, pages by entity.
+"""Trials: the account of one roster of twins, beside its rows: forecasts by series, pages and bets by entity.
 
-Owns the columns of `components/worth` as long as there are twins, and how they are kept in a state. Their names begin
-as those of a roster's own do, so that splitting and joining a state takes them along.
+Owns the columns of `components/worth` and of `evidence` as long as there are twins, and how they are kept in a state.
+Their names begin as those of a roster's own do, so that splitting and joining a state takes them along.
 
 Not obvious: an age is that of the last look, not of the sample. A look is taken at the same sample wherever the log is
 cut, and under the shard's clock, so that one host with a wrong clock is not a day older than the others.
@@ -10,11 +10,12 @@ cut, and under the shard's clock, so that one host with a wrong clock is not a d
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from engine import verdict
-from engine.columns import Array, allocate_one, grow, put, take
+from engine import evidence, verdict
+from engine.columns import Array, Spec, allocate_one, grow, put, take
 from engine.components import worth
 from engine.components.worth import COLD, SEEDED
 from engine.errors import SnapshotError
@@ -28,6 +29,7 @@ class Trials:
     def __init__(self) -> None:
         self.forecasts = allocate_one(worth.Forecasts, worth.FORECASTS, 0)
         self.pages = allocate_one(worth.Pages, worth.PAGES, 0)
+        self.evidence = allocate_one(evidence.Evidence, evidence.EVIDENCE, 0)
 
     def grow(self, roster: Roster) -> None:
         """Room for all twins of the roster."""
@@ -36,11 +38,17 @@ class Trials:
             (self.forecasts,) = grow([self.forecasts], worth.SERIES, len(roster.rows.link.entity))
         if len(self.pages.number) < entities:
             (self.pages,) = grow([self.pages], worth.ENTITY, len(roster.ents.open.members))
+            (self.evidence,) = grow([self.evidence], evidence.ENTITY, len(roster.ents.open.members))
 
     def keep(self, rows: Array, entities: Array) -> None:
         """Go on with these twins, counted anew; their numbers in order."""
         self.forecasts = worth.Forecasts(*(column[rows] for column in self.forecasts))
         self.pages = worth.Pages(*(column[entities] for column in self.pages))
+        self.evidence = evidence.Evidence(*(column[entities] for column in self.evidence))
+
+    def settle(self, roster: Roster) -> None:
+        """Settle the bets on both versions of all entities; once a look."""
+        evidence.settle(self.evidence, self.forecasts, roster.rows.link.entity[: len(roster.names)])
 
     def enter(
         self, own: Roster, k: int, looked_ms: int, row: Array, at: Array, twin: Array, mine: Marks, theirs: Marks
@@ -73,11 +81,18 @@ class Trials:
 
     def export(self, roster: Roster) -> dict[str, Array]:
         """Arrays of the state, as a roster names its own."""
-        series = take(self.forecasts, worth.FORECASTS, np.arange(len(roster.names)))
-        entities = take(self.pages, worth.PAGES, np.arange(len(roster.entities)))
-        return {f"series.worth.{name}": array for name, array in series.items()} | {
-            f"entity.pages.{name}": array for name, array in entities.items()
+        return {
+            group + name: array
+            for group, part, spec, size in self._parts(roster)
+            for name, array in take(part, spec, np.arange(size)).items()
         }
+
+    def _parts(self, roster: Roster) -> list[tuple[str, Any, Spec, int]]:
+        return [
+            ("series.worth.", self.forecasts, worth.FORECASTS, len(roster.names)),
+            ("entity.pages.", self.pages, worth.PAGES, len(roster.entities)),
+            ("entity.evidence.", self.evidence, evidence.EVIDENCE, len(roster.entities)),
+        ]
 
     @staticmethod
     def restore(arrays: Mapping[str, Array], roster: Roster) -> Trials:
@@ -86,10 +101,7 @@ class Trials:
         trials.grow(roster)
         if "series.worth.samples" in arrays:
             try:
-                for group, part, spec, size in (
-                    ("series.worth.", trials.forecasts, worth.FORECASTS, len(roster.names)),
-                    ("entity.pages.", trials.pages, worth.PAGES, len(roster.entities)),
-                ):
+                for group, part, spec, size in trials._parts(roster):
                     put(part, spec, np.arange(size), {name: arrays[group + name] for name in spec})
             except (KeyError, ValueError) as error:
                 raise SnapshotError(f"the account of a trial does not fit ({error}); use an older snapshot") from error
@@ -97,4 +109,4 @@ class Trials:
 
     def nbytes(self) -> int:
         """Bytes of the columns."""
-        return sum(array.nbytes for part in (self.forecasts, self.pages) for array in part)
+        return sum(array.nbytes for part in (self.forecasts, self.pages, self.evidence) for array in part)

@@ -4,9 +4,11 @@ Owns the other versions, when they are looked at, and what follows. An entity be
 each source, it begins with what that source lends. The same kernels fold both. Only the shard's own version is scored,
 told of and alerted on; of the other nothing leaves but its forecasts (`components/guard`). After an hour the most alike
 of the sources takes the place of the cold version, if it is alike enough, and the cold one becomes the twin. It comes
-back if the likeness fades. After a day the twin is given up, and its memory with it.
+back if the likeness fades. After a day the twin is given up, and its memory with it; earlier, if it is not believed
+and proven to forecast worse (`engine/evidence.py`).
 
-Not obvious, three things. (1) What is believed (`engine/choosing.py`) goes by likeness, not by success. (2) A twin
+Not obvious, three things. (1) What is believed (`engine/choosing.py`) goes by likeness, not by success:
+of real services, those whose lent forecasts are proven worse are paged for better with what was lent. (2) A twin
 sees the samples that the shard has accepted, after it, under its clock: it cannot know of other samples, times or
 absences. (3) A stretch of the log ends after the first sample that is late enough for a look, and the look is taken if
 the shard's clock is as late; so cuts of batches do not matter.
@@ -27,8 +29,10 @@ from engine.choosing import Decisions
 from engine.columns import Array
 from engine.components import guard
 from engine.components.habit import HOUR_MS
+from engine.components.worth import SEEDED
 from engine.config import EngineConfig
 from engine.errors import SnapshotError
+from engine.evidence import PROOF, against
 from engine.exchange import swap
 from engine.fold import LEARNED, MISSING, SCORED_ONLY
 from engine.keeping import keep
@@ -49,7 +53,8 @@ class Finding(NamedTuple):
     """What a look has led to. what: adopted | refused | returned | passed; e: the entity; the rest are its reasons.
 
     Or settled: the day is over for a twin that is not believed; or standing: asked in between. Both decide nothing.
-    worth: what the trial has come to, see `engine.account`.
+    proof: e-value against the version that has borrowed, see `engine.evidence`. worth: what the trial has come to, see
+    `engine.account`.
     """
 
     what: str
@@ -58,6 +63,7 @@ class Finding(NamedTuple):
     unlike: float
     loud: float
     age_ms: int = 0
+    proof: float = 1.0
     worth: dict[str, Any] | None = None
 
 
@@ -176,11 +182,13 @@ class Twins:
         self._begin(own, es[is_new], now_ms)
         es = es[~is_new]
         age_ms = now_ms - seed.since_ms[es]
+        proof = self._proof(es)
+        is_lost = (seed.source[es] == guard.REFUSED) & (proof.max(axis=0, initial=1.0) >= PROOF)
         decided = self._decide(own, es, age_ms)
         self._obey(own, es, decided)
-        is_over = (age_ms >= SETTLED_MS) & (decided.what != choosing.ADOPTED)
+        is_over = ((age_ms >= SETTLED_MS) | is_lost) & (decided.what != choosing.ADOPTED)
         borrowed = np.array([pairs.has_borrowed(self.rosters[k], es) for k, pairs in enumerate(self._pairs)])
-        findings = self._measured(own, _told(es, age_ms, decided, is_over, borrowed))
+        findings = self._measured(own, _told(es, age_ms, decided, is_over, borrowed, proof))
         is_cold = (seed.source[es] == guard.NEVER) & ~borrowed.any(axis=0)
         self._without_twin(own, es[is_cold | is_over])
         seed.source[es[is_over & ~is_cold & (seed.source[es] == guard.NEVER)]] = guard.REFUSED
@@ -203,6 +211,17 @@ class Twins:
         # When it was given its place depends on where batches end; its first sample does not.
         first = own.block.member[own.ents.open.first_block[es], 0]
         own.ents.seed.since_ms[es[own.rows.presence.last_ms[first] >= 0]] = now_ms
+
+    def _proof(self, es: Array) -> Array:
+        """(sources, m): e-values against the versions that have borrowed, as of this look; 1 where there is none."""
+        proof = np.ones((len(self.rosters), len(es)))
+        for k, (roster, pairs) in enumerate(zip(self.rosters, self._pairs, strict=True)):
+            has_twin = np.flatnonzero(pairs.twin[es] >= 0)
+            if len(has_twin):
+                trial = self._trial(k)
+                trial.settle(roster)
+                proof[k, has_twin] = against(trial.evidence, SEEDED)[pairs.twin[es[has_twin]]]
+        return proof
 
     def _decide(self, own: Roster, es: Array, age_ms: Array) -> Decisions:
         decided = Decisions.none(len(es))
@@ -328,15 +347,18 @@ class Twins:
         return sum(roster.nbytes() for roster in self.rosters) + sum(trial.nbytes() for trial in self._trials.values())
 
 
-def _told(es: Array, age_ms: Array, decided: Decisions, is_over: Array, borrowed: Array) -> list[Finding]:
+def _told(
+    es: Array, age_ms: Array, decided: Decisions, is_over: Array, borrowed: Array, proof: Array
+) -> list[Finding]:  # fmt: skip
     """What was decided; where a trial ends without a decision, that alone, of each source that had lent: settled."""
     found = list[Finding]()
     for at in np.flatnonzero((decided.what != choosing.NOTHING) | is_over).tolist():
         e, age, what = int(es[at]), int(age_ms[at]), str(decided.what[at])
         if what:
             unlike, loud = float(decided.unlike[at]), float(decided.loud[at])
-            found.append(Finding(what, e, int(decided.source[at]), unlike, loud, age))
+            k = int(decided.source[at])
+            found.append(Finding(what, e, k, unlike, loud, age, float(proof[k, at])))
         else:
             of = np.flatnonzero(borrowed[:, at]).tolist()
-            found += [Finding("settled", e, k, np.nan, np.nan, age) for k in of]
+            found += [Finding("settled", e, k, np.nan, np.nan, age, float(proof[k, at])) for k in of]
     return found

@@ -23,8 +23,8 @@ from engine.components.season import SLOTS, Season
 from engine.kernel import inline
 
 #: What is believed before anything is seen, and the weight of that, in sd^2.
-SHARE, SHARE_WEIGHT = 0.9, 2.0
-GAIN, GAIN_WEIGHT = 0.5, 1.0
+SHARE, SHARE_WEIGHT = 0.9, 0.3
+GAIN, GAIN_WEIGHT = 0.8, 0.1
 #: Of so much, in sd^2, half is forgotten.
 MOST = 200.0
 

@@ -25,6 +25,12 @@ COMPONENTS = ("scale", "season", "structure", "tail")
 MOST_CLASSES, MOST_EVICTIONS = 40, 200
 #: Two-sided 95 %.
 Z95 = 1.959964
+#: What a decision rested on, in words.
+REASONS = (
+    ("unlike", "unlikeness of the metrics"),
+    ("loud", "ln of the evidence beside the source's"),
+    ("proof", "e-value against its forecasts"),
+)
 
 
 def report(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -270,7 +276,7 @@ def reason(record: Mapping[str, Any]) -> str:
     evidence, limits = record.get("evidence") or {}, record.get("limits") or {}
     said = [
         f"{words} {evidence[name]:.2f}" + (f" (limit {limits[name]:.2f})" if is_number(limits.get(name)) else "")
-        for name, words in (("unlike", "unlikeness of the metrics"), ("loud", "ln of the evidence beside the source's"))
+        for name, words in REASONS
         if is_number(evidence.get(name))
     ]
     return ", ".join(said) or "no evidence given"

@@ -9,7 +9,7 @@ from engine import evidence
 from engine.columns import Array, allocate_one
 from engine.components import worth
 from engine.components.worth import COLD, SEEDED, Forecasts
-from engine.evidence import ALPHA, EVIDENCE, Evidence
+from engine.evidence import ALPHA, EVIDENCE, PROOF, Evidence
 
 LOOKS = 96
 
@@ -44,7 +44,7 @@ def most_seen(gains: Array, *, metrics: int = 3) -> Array:
 @pytest.mark.parametrize("spread", [0.05, 0.5, 3.0])
 def test_proof_by_chance_is_as_seldom_as_promised_at_any_number_of_looks(spread: float) -> None:
     gains = np.random.default_rng(1).normal(0.0, spread, (LOOKS, 2000))
-    shares = (most_seen(gains) >= 1.0 / ALPHA).mean(axis=0)
+    shares = (most_seen(gains) >= PROOF).mean(axis=0)
     assert (shares <= ALPHA).all()
 
 
@@ -52,15 +52,15 @@ def test_a_gain_that_depends_on_the_day_proves_nothing_as_long_as_its_mean_does_
     """A walk of signs: half of the looks each version is better by as much, in an order that chance has drawn."""
     rng = np.random.default_rng(2)
     gains = rng.choice([-0.7, 0.7], (LOOKS, 2000))
-    assert (most_seen(gains) >= 1.0 / ALPHA).mean() <= ALPHA
+    assert (most_seen(gains) >= PROOF).mean() <= ALPHA
 
 
 @pytest.mark.parametrize(("gain", "looks"), [(1.0, 12), (0.3, 30)])
 def test_the_worse_version_is_found_out_within_hours(gain: float, looks: int) -> None:
     noise = np.random.default_rng(3).normal(0.0, 0.2, (looks, 200))
     most = most_seen(gain + noise)
-    assert (most[:, COLD] >= 1.0 / ALPHA).mean() > 0.95
-    assert (most[:, SEEDED] < 1.0 / ALPHA).all()
+    assert (most[:, COLD] >= PROOF).mean() > 0.95
+    assert (most[:, SEEDED] < PROOF).all()
 
 
 def test_the_two_sides_are_mirror_images() -> None:
@@ -83,4 +83,4 @@ def test_one_metric_that_is_forecast_worse_is_no_proof_against_a_seed_that_serve
         enter(sums, np.array([-2.0, *[0.5] * 9]), 15)
         evidence.settle(found, sums, entity)
     assert evidence.against(found, SEEDED)[0] < 1.0
-    assert evidence.against(found, COLD)[0] > 1.0 / ALPHA
+    assert evidence.against(found, COLD)[0] > PROOF

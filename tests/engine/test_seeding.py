@@ -231,7 +231,7 @@ def _fresh_host(one: Shard) -> list[int]:
 def test_a_second_source_joins_the_one_of_the_configuration(alike: Prior, hostile: Prior) -> None:
     """The numbers by which entities know their sources stay, and the new host tries both."""
     one, records, _ = run([(ORDER_AT, order(alike), alike)], prior=hostile)
-    assert findings(records)[OLD[0]] == ["refused"]
+    assert findings(records)[OLD[0]] == ["refused", "settled"]
     assert findings(records)[NEW] == ["adopted"]
     assert source_of(one, NEW) == 1
     assert [told["adopted"] for told in sources_of(one)] == [0, 1]

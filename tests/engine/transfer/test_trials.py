@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine import twins
 from engine.account import LEAST, MARGIN, accounts, median_h, parity_h
 from engine.columns import allocate_one
 from engine.components import worth
 from engine.components.guard import BAND, MOST, log_density
 from engine.errors import SnapshotError
+from engine.evidence import PROOF
 from engine.parcel import merge, split
 from engine.prior import Prior
 from engine.shard import Shard, Verdicts
@@ -60,7 +62,21 @@ def test_it_is_what_a_seeded_and_a_cold_shard_would_have_measured(alike: Prior) 
         assert measured["gain"] == pytest.approx(np.mean(gains), abs=0.02)
 
 
-def test_what_was_refused_is_measured_to_the_end_of_its_day(hostile: Prior) -> None:
+def test_what_was_refused_is_measured_until_it_is_proven_to_forecast_worse(hostile: Prior) -> None:
+    seeded, verdicts = run(hostile)
+    for findings in told(verdicts).values():
+        assert list(findings) == ["refused", "settled"]
+        assert findings["refused"]["hours"] <= findings["settled"]["hours"] < 24
+        assert findings["settled"]["gain"] < 0
+    proofs = [one.value["evidence"]["proof"] for one in verdicts.records if one.value.get("finding") == "settled"]
+    assert min(proofs) >= PROOF
+    assert len(seeded.twins) == 0
+
+
+def test_what_was_refused_and_is_not_proven_worse_is_measured_to_the_end_of_its_day(
+    hostile: Prior, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(twins, "PROOF", np.inf)
     seeded, verdicts = run(hostile)
     for findings in told(verdicts).values():
         assert list(findings) == ["refused", "settled"]
