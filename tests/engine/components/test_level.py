@@ -133,3 +133,52 @@ def test_ten_extreme_samples_do_not_blind_a_calm_series() -> None:
     for _ in range(10):
         learn(columns, 0, 1e9, scale(columns, 0))
     assert scale(columns, 0) < 2.0 * sd
+
+
+def lent(values: np.ndarray, *, ratio: float, rows: float = 5000.0) -> level.Level:
+    """A series that has borrowed a ratio, looked at every fifteen samples."""
+    columns = fresh()
+    level.seed(columns, 0, ratio=ratio, step=0.0, far=0.01, rows=rows)
+    for at, value in enumerate(values):
+        if at % 15 == 0:
+            plain(level.thaw)(columns, 0)
+        learn(columns, 0, float(value), scale(columns, 0))
+    return columns
+
+
+def slow(samples: int, *, ratio: float, seed: int = 0) -> np.ndarray:
+    """A stationary series whose variance is `ratio` squared steps."""
+    rng = np.random.default_rng(seed)
+    keeps, values = 1.0 - 0.5 / ratio, [rng.normal()]
+    for step in rng.normal(0.0, np.sqrt(1.0 - keeps**2), samples - 1):
+        values.append(keeps * values[-1] + step)
+    return 50.0 + np.array(values)
+
+
+@pytest.mark.parametrize("ratio", [0.5, 3.0, 20.0, 300.0])
+def test_what_is_lent_by_a_sibling_keeps_its_weight(ratio: float) -> None:
+    kept = [lent(slow(1500, ratio=ratio, seed=seed), ratio=ratio).prior_rows[0] for seed in range(20)]
+    assert np.mean(np.array(kept) == 5000.0) >= 0.9
+
+
+@pytest.mark.parametrize(("ratio", "said"), [(0.5, 300.0), (20.0, 0.5), (3.0, 100.0)])
+def test_what_the_series_contradicts_thaws_and_goes(ratio: float, said: float) -> None:
+    columns = lent(slow(1500, ratio=ratio), ratio=said)
+    assert columns.prior_rows[0] == level.PRIOR_ROWS
+    assert columns.prior_ratio[0] == level.PRIOR_RATIO
+
+
+def test_a_flat_series_that_bursts_is_not_measured_by_a_strangers_ratio() -> None:
+    """A source that walks by tiny steps has a ratio of millions; of one step that would make a scale of years."""
+    values = np.full(1500, 0.5)
+    values[750:780:4] = 0.7
+    columns = lent(values, ratio=2e5)
+    assert scale(columns, 0) < 3.0 * scale(fed(values), 0)
+
+
+def test_a_step_of_thawing_is_half_exactly_and_can_be_taken_back() -> None:
+    columns = lent(slow(130, ratio=0.5), ratio=300.0)
+    before = columns.prior_rows[0]
+    plain(level.thaw)(columns, 0)
+    assert columns.prior_rows[0] * np.float32(2.0) == before
+    assert columns.prior_ratio[0] == np.float32(300.0)

@@ -126,8 +126,8 @@ def test_a_moved_day_forecasts_the_second_days_new_host(lender: State, hours: fl
     made = plan(lender, grown(town, days=1))
     still = replace(made, entries=tuple(replace(entry, phase_s=0) for entry in made.entries))
     (moved, tried), (_, tried_still) = (_second_day(read_prior(lender, one), town) for one in (made, still))
-    assert tried.count(trial.EVICTED) <= 1 < len(METRICS) == tried_still.count(trial.EVICTED)
-    assert moved < _second_day(prior_of(lender, [], [], []), town)[0]
+    assert 2 * tried.count(trial.EVICTED) <= len(METRICS) == tried_still.count(trial.EVICTED)
+    assert moved < 1.1 * _second_day(prior_of(lender, [], [], []), town)[0]
 
 
 def test_a_smaller_day_is_lent_smaller() -> None:
