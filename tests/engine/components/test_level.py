@@ -177,8 +177,10 @@ def test_a_flat_series_that_bursts_is_not_measured_by_a_strangers_ratio() -> Non
 
 
 def test_a_step_of_thawing_is_half_exactly_and_can_be_taken_back() -> None:
-    columns = lent(slow(130, ratio=0.5), ratio=300.0)
-    before = columns.prior_rows[0]
+    columns = fed(slow(130, ratio=0.5))
+    columns.prior_rows[0], columns.prior_ratio[0] = 4321.5, 300.0
+    before = [column.copy() for column in columns]
     plain(level.thaw)(columns, 0)
-    assert columns.prior_rows[0] * np.float32(2.0) == before
-    assert columns.prior_ratio[0] == np.float32(300.0)
+    assert columns.prior_rows[0] == 0.5 * np.float32(4321.5)
+    columns.prior_rows[0] *= 2.0
+    assert all(np.array_equal(now, was, equal_nan=True) for now, was in zip(columns, before, strict=True))
