@@ -8,8 +8,9 @@ and Ramdas 2024, section 4). Reads the sums of `components/worth`; decides nothi
 
 Not obvious, two things. (1) How much to stake is not known beforehand, so as many stand beside each other as there are
 shares in STAKES, each with the same money at first; the mean of their wealth is an e-process as each of them is. (2)
-The null hypothesis is of the cut mean over all metrics of the entity: that one metric is forecast worse proves nothing
-against a seed that serves the others.
+What is refuted is that at no look the version is expected to be the worse one, by the cut mean over all metrics of
+the entity. So one metric that is forecast worse proves nothing against a seed that serves the others; but three bad
+hours are proof, also where a good day would have followed.
 """
 
 from __future__ import annotations

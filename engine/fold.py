@@ -176,7 +176,7 @@ def _value(
         spread = season.spread_at(rows.season, row, slot, entity.alone(ents.entity, e))
         r_season = season.relative(rows.season, row, residual + news, spread)
         is_tried = rows.trial.state[row] == trial.ON
-        carried = carry.into(rows.carry, rows.season, rows.change, row, slot, z, is_tried)
+        carried = carry.into(rows.carry, rows.season, rows.change, row, slot, ts_ms - last_ms, z, is_tried)
         expected = rows.level.mean[row] + sd * (forecast + carried)
         band = BAND * sd * (np.float64(rows.season.sigma[row]) * spread + season.SIGMA_FLOOR)
         rows.shown.expected[row], rows.shown.band[row] = expected, np.float32(band)

@@ -169,8 +169,11 @@ class Prior:
         return np.asarray(self._share(roster, es, *self._lent_of(roster, es)) >= MAJORITY)
 
     def seeded_in(self, roster: Roster) -> int:
-        """Series of a shard that were seeded, read from their columns: right after a restore as well."""
-        return int(np.count_nonzero(roster.rows.level.prior_rows[: len(roster.names)] != level.PRIOR_ROWS))
+        """Series of a shard that were seeded, read from their columns: right after a restore as well.
+
+        By the lent step, which stays when the scale has thawed.
+        """
+        return int(np.count_nonzero(roster.rows.level.prior_step[: len(roster.names)]))
 
     def borrowed(self, roster: Roster, row: int) -> dict[str, float]:
         """The same of one series."""

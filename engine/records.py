@@ -102,16 +102,16 @@ def of_finding(shard: Shard, finding: Finding, offset: int) -> Record:
     about = (entity, finding.what) if is_decided else (entity, finding.what, finding.source)
     name = stable_id("guard", environment, *about, shard.clock_ms)
     if finding.proof >= PROOF and finding.what == "settled":
-        sentence = f"what {source} lends is proven to forecast {entity} worse; the version with it is given up."
+        sentence = f"what {source} lends was shown to forecast {entity} worse; the version with it is given up."
     proof = round(min(finding.proof, MOST_PROOF), 4)
-    evidence = {"unlike": round(finding.unlike, 4), "loud": round(finding.loud, 4), "proof": proof}
+    evidence = {"unlike": round(finding.unlike, 4), "loud": round(finding.loud, 4)}
     limit = likeness.limit(finding.age_ms, is_taken=finding.what not in {"adopted", "refused"})
     told = {
         "kind": "guard" if is_decided else "worth",
         "finding": finding.what,
         "source": {"number": finding.source, "environment": source},
         "evidence": evidence if is_decided else {"proof": proof},
-        "limits": (limit._asdict() if is_decided else {}) | {"proof": PROOF},
+        "limits": limit._asdict() if is_decided else {"proof": PROOF},
         "worth": finding.worth,
         "because": sentence,
     }

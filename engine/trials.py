@@ -19,6 +19,7 @@ from engine.columns import Array, Spec, allocate_one, grow, put, take
 from engine.components import worth
 from engine.components.worth import COLD, SEEDED
 from engine.errors import SnapshotError
+from engine.pairs import Pairs
 from engine.roster import Roster
 from engine.state import Marks, TickMarks
 
@@ -65,15 +66,14 @@ class Trials:
             theirs.off, theirs.band, self.forecasts,
         )  # fmt: skip
 
-    def page(self, own: Roster, roster: Roster, k: int, mine: TickMarks, theirs: TickMarks) -> None:
+    def page(self, own: Roster, pairs: Pairs, k: int, mine: TickMarks, theirs: TickMarks) -> None:
         """The ticks that a stretch of the log has closed, in both versions; at: index of a sample in the same batch."""
-        told = list[tuple[int, int, int, int, int]]()
+        told, owners = list[tuple[int, int, int, int, int]](), pairs.owners()
         for is_twin, ticks in enumerate((mine, theirs)):
             for n in np.flatnonzero(ticks.decision == verdict.ALERT).tolist():
                 e = int(ticks.entity[n])
-                twin = e if is_twin else roster.entity_of(own.entities[e])
+                twin, owner = (e, int(owners[e])) if is_twin else (int(pairs.twin[e]), e)
                 if twin >= 0:
-                    owner = own.entity_of(roster.entities[twin])
                     is_seeded = (own.ents.seed.source[owner] == k) != bool(is_twin)
                     told.append((int(ticks.at[n]), is_twin, twin, SEEDED if is_seeded else COLD, int(ticks.ts_ms[n])))
         for _, _, twin, version, ts_ms in sorted(told):
@@ -96,15 +96,14 @@ class Trials:
 
     @staticmethod
     def restore(arrays: Mapping[str, Array], roster: Roster) -> Trials:
-        """What `export` gave; SnapshotError if it is not of this roster. A state from before there was any: nothing."""
+        """What `export` gave; SnapshotError if it is not of this roster."""
         trials = Trials()
         trials.grow(roster)
-        if "series.worth.samples" in arrays:
-            try:
-                for group, part, spec, size in trials._parts(roster):
-                    put(part, spec, np.arange(size), {name: arrays[group + name] for name in spec})
-            except (KeyError, ValueError) as error:
-                raise SnapshotError(f"the account of a trial does not fit ({error}); use an older snapshot") from error
+        try:
+            for group, part, spec, size in trials._parts(roster):
+                put(part, spec, np.arange(size), {name: arrays[group + name] for name in spec})
+        except (KeyError, ValueError) as error:
+            raise SnapshotError(f"the account of a trial does not fit ({error}); use an older snapshot") from error
         return trials
 
     def nbytes(self) -> int:

@@ -5,10 +5,10 @@ each source, it begins with what that source lends. The same kernels fold both. 
 told of and alerted on; of the other nothing leaves but its forecasts (`components/guard`). After an hour the most alike
 of the sources takes the place of the cold version, if it is alike enough, and the cold one becomes the twin. It comes
 back if the likeness fades. After a day the twin is given up, and its memory with it; earlier, if it is not believed
-and proven to forecast worse (`engine/evidence.py`).
+and shown to forecast worse (`engine/evidence.py`).
 
 Not obvious, three things. (1) What is believed (`engine/choosing.py`) goes by likeness, not by success:
-of real services, those whose lent forecasts are proven worse are paged for better with what was lent. (2) A twin
+of real services, those whose lent forecasts are shown to be worse are paged for better with what was lent. (2) A twin
 sees the samples that the shard has accepted, after it, under its clock: it cannot know of other samples, times or
 absences. (3) A stretch of the log ends after the first sample that is late enough for a look, and the look is taken if
 the shard's clock is as late; so cuts of batches do not matter.
@@ -52,9 +52,9 @@ LOOK_MS, SETTLED_MS = 900_000, 86_400_000
 class Finding(NamedTuple):
     """What a look has led to. what: adopted | refused | returned | passed; e: the entity; the rest are its reasons.
 
-    Or settled: the day is over for a twin that is not believed; or standing: asked in between. Both decide nothing.
-    proof: e-value against the version that has borrowed, see `engine.evidence`. worth: what the trial has come to, see
-    `engine.account`.
+    Or settled: the day is over for a twin that is not believed, or it was shown to forecast worse; or standing: asked
+    in between. Both decide nothing. proof: e-value against the version that has borrowed, see `engine.evidence`; worth:
+    what the trial has come to, see `engine.account`.
     """
 
     what: str
@@ -149,7 +149,7 @@ class Twins:
             told, closed = self._fold(k, batch, begin + at, twins[at], kernel, events, context)
             trial = self._trial(k)
             trial.enter(own, k, self.look_ms - LOOK_MS, batch.row, begin + at, twins[at], marks, told)
-            trial.page(own, self.rosters[k], k, ticks, closed)
+            trial.page(own, self._pairs[k], k, ticks, closed)
             off[at], band[at], kind[at] = told.off, told.band, told.kind
         expected, own_off, own_band = (column[begin:end] for column in (marks.expected, marks.off, marks.band))
         guard.mix_forecasts(
@@ -177,6 +177,9 @@ class Twins:
         if not len(self) or now_ms < self.look_ms:
             return []
         self.look_ms = (now_ms // LOOK_MS + 1) * LOOK_MS
+        for k, roster in enumerate(self.rosters):
+            if roster.names:
+                self._trial(k).settle(roster)
         es, seed = self._on_trial(own), own.ents.seed
         is_new = seed.since_ms[es] < 0
         self._begin(own, es[is_new], now_ms)
@@ -213,14 +216,12 @@ class Twins:
         own.ents.seed.since_ms[es[own.rows.presence.last_ms[first] >= 0]] = now_ms
 
     def _proof(self, es: Array) -> Array:
-        """(sources, m): e-values against the versions that have borrowed, as of this look; 1 where there is none."""
+        """(sources, m): e-values against the versions that have borrowed, as of the last look; 1: there is none."""
         proof = np.ones((len(self.rosters), len(es)))
-        for k, (roster, pairs) in enumerate(zip(self.rosters, self._pairs, strict=True)):
+        for k, pairs in enumerate(self._pairs):
             has_twin = np.flatnonzero(pairs.twin[es] >= 0)
             if len(has_twin):
-                trial = self._trial(k)
-                trial.settle(roster)
-                proof[k, has_twin] = against(trial.evidence, SEEDED)[pairs.twin[es[has_twin]]]
+                proof[k, has_twin] = against(self._trial(k).evidence, SEEDED)[pairs.twin[es[has_twin]]]
         return proof
 
     def _decide(self, own: Roster, es: Array, age_ms: Array) -> Decisions:
@@ -252,8 +253,11 @@ class Twins:
         seed = own.ents.seed
         has_borrowed = (seed.source[es] == k) | self._pairs[k].has_borrowed(self.rosters[k], es)
         es = es[(seed.since_ms[es] >= 0) & has_borrowed]
-        ages = (now_ms - seed.since_ms[es]).tolist()
-        found = [Finding("standing", e, k, np.nan, np.nan, age_ms) for e, age_ms in zip(es.tolist(), ages, strict=True)]
+        ages, proofs = (now_ms - seed.since_ms[es]).tolist(), self._proof(es)[k].tolist()
+        found = [
+            Finding("standing", e, k, np.nan, np.nan, age_ms, proof)
+            for e, age_ms, proof in zip(es.tolist(), ages, proofs, strict=True)
+        ]
         return self._measured(own, found)
 
     def _measured(self, own: Roster, found: list[Finding]) -> list[Finding]:

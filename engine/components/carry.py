@@ -2,7 +2,7 @@
 
 Owns what is told beyond the profile at the first sample of a slot: a share of how far off the slot before was, and, of
 a lent shape that is on trial, how much of it shows in this series. Both are learned by recursive least squares with
-one regressor, from the first samples of all slots. Touches neither profile nor evidence: a stretch that is as far off
+one regressor, from the first samples of all slots. Touches neither profile nor severity: a stretch that is as far off
 as the one before it is as unusual as that was.
 
 Not obvious: on its first day a series has seen none of the slots that come, so all that it knows of the next one is how
@@ -19,12 +19,14 @@ import numpy as np
 from engine.columns import Array, Column
 from engine.components.change import Change
 from engine.components.level import CLIP
-from engine.components.season import SLOTS, Season
+from engine.components.season import SLOT_MS, SLOTS, Season
 from engine.kernel import inline
 
 #: What is believed before anything is seen, and the weight of that, in sd^2.
 SHARE, SHARE_WEIGHT = 0.9, 0.3
 GAIN, GAIN_WEIGHT = 0.8, 0.1
+#: What ended longer ago, in event time, says nothing of how it goes on.
+NEAR_MS = 2 * SLOT_MS
 #: Of so much, in sd^2, half is forgotten.
 MOST = 200.0
 
@@ -48,14 +50,17 @@ COLUMNS = {
 
 
 @inline
-def into(carry: Carry, season: Season, change: Change, row: int, slot: int, z: float, is_tried: bool) -> float:
+def into(
+    carry: Carry, season: Season, change: Change, row: int, slot: int, since_ms: int, z: float, is_tried: bool
+) -> float:  # fmt: skip
     """How far z should be from what the profile expects, in sd, said before z is learned; 0 but where a slot begins.
 
     To be called before `change.begin` has noted this slot, for it still knows the one before, and what was expected of
-    it when it began. is_tried: the shape of this series is lent and on trial.
+    it when it began. since_ms: from the sample before. is_tried: the shape of this series is lent and on trial.
     """
     before = np.int64(change.slot[row])
-    if before == slot or (before + 1) % SLOTS != slot:
+    # A fresh row has seen no slot, and says so by a number that is none.
+    if before >= SLOTS or (before + 1) % SLOTS != slot or since_ms > NEAR_MS:
         return 0.0
     here, there = np.float64(season.profile[slot, row]), np.float64(change.entry[row])
     ended, begun = np.float64(season.profile[before, row]), z - np.float64(season.level[row])

@@ -45,8 +45,8 @@ class Change(NamedTuple):
     mean of the value, its unit.
 
     mean, sd (unit), level, sigma (sd): the models when the run began; slot, entry: the slot of the day that the series
-    is in, and its profile when it was entered; known: was that slot seen on an earlier day, or lent; previous: the
-    value before the last.
+    is in, and its profile when it was entered; known: was that slot seen on an earlier day; previous: the value before
+    the last.
     """
 
     up: Array

@@ -209,7 +209,7 @@ def distil(season: Season, row: int) -> dict[str, Any]:
 def seed(season: Season, row: int, *, shape: Array, sigma: float, rows: float) -> None:
     """Start from a source's shape, (96,) in sd, which a slot's first sample of its own replaces.
 
-    rows: samples that the size of the residual counts for; the level of the season moves by 1 / rows at first, too.
+    rows: samples that the size of the residual counts for; the level of the season begins to move as after so many.
     """
     season.profile[:, row] = shape
     season.sigma[row] = sigma

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -96,3 +97,13 @@ def test_the_sources_are_all_that_a_kernel_can_hold() -> None:
     loaded = {Path(name) for name in done.stdout.split() if not name.endswith("__init__.py")}
     assert loaded <= set(kernel._sources())
     assert ROOT / "engine" / "shard.py" not in kernel._sources()
+
+
+def test_files_with_kernels_import_in_the_one_way_that_is_followed() -> None:
+    """`import engine.x`, or an import inside of a function, would leave stale machine code behind without a word."""
+    inside = ("engine.", "agents.")
+    for path in kernel._sources():
+        for node in ast.walk(ast.parse(path.read_text())):
+            assert not (isinstance(node, ast.Import) and any(one.name.startswith(inside) for one in node.names)), path
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(inside):
+                assert node.col_offset == 0, path

@@ -34,7 +34,22 @@ def columns() -> tuple[Carry, Season, Change]:
 
 def told_at(parts: tuple[Carry, Season, Change], slot: int, z: float, *, is_tried: bool = False) -> float:
     """What is carried into a slot."""
-    return float(into(*parts, 0, slot, z, is_tried))
+    return float(into(*parts, 0, slot, STEP_MS, z, is_tried))
+
+
+@pytest.mark.parametrize("slot", range(SLOTS))
+def test_a_fresh_series_carries_nothing_into_any_slot(slot: int) -> None:
+    parts = columns()
+    assert told_at(parts, slot, 3.0) == 0.0
+    assert not any(column.any() for column in parts[0])
+
+
+def test_after_a_gap_nothing_is_carried() -> None:
+    parts = columns()
+    parts[1].profile[10, 0], parts[2].slot[0] = 2.0, 10
+    assert into(*parts, 0, 11, carry.NEAR_MS + 1, 1.0, False) == 0.0
+    assert not parts[0].size.any()
+    assert into(*parts, 0, 11, carry.NEAR_MS, 1.0, False) == pytest.approx(1.8)
 
 
 @given(slot=st.integers(0, SLOTS - 1), before=st.integers(0, SLOTS - 1), ended=numbers, z=numbers)
@@ -97,6 +112,25 @@ def run(values: Array) -> Verdicts:
     row = one.admit(Series.of("m", {"host": "a"}, Kind.GAUGE))
     at = np.arange(len(values))
     return one.process(Batch.of(np.full(len(at), row), at * STEP_MS, values, at, len(at)))
+
+
+@pytest.mark.parametrize("begins_at", [0, 64 * 3, 95 * 3])
+def test_cuts_of_a_log_that_begins_at_any_hour_change_nothing(begins_at: int) -> None:
+    """The slot that a fresh row claims to have seen is none; it must not be taken for the one before 16:00."""
+    values = np.random.default_rng(3).normal(size=(DAY, 8)).cumsum(axis=0)
+    states = []
+    for size in (DAY, 7):
+        one = Shard(EngineConfig(), topic="metrics", partition=0)
+        one.next_offset = 0
+        rows = np.array([one.admit(Series.of("m", {"host": f"h{k}"}, Kind.GAUGE)) for k in range(8)])
+        for first in range(0, DAY, size):
+            at = np.arange(first, min(first + size, DAY))
+            one.process(Batch.of(
+                np.tile(rows, len(at)), np.repeat((at + begins_at) * STEP_MS, 8), values[at].ravel(),
+                np.repeat(at, 8), int(at[-1]) + 1,
+            ))  # fmt: skip
+        states.append(one.export())
+    assert all(np.array_equal(array, states[1].arrays[name]) for name, array in states[0].arrays.items())
 
 
 def test_a_first_day_is_forecast_as_it_goes() -> None:

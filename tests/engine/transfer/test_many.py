@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import choosing, likeness
+from engine import choosing, exchange, likeness
+from engine import state as layout
 from engine.account import accounts
+from engine.batch import Batch
 from engine.columns import allocate_one
 from engine.components import worth
 from engine.keeping import keep
@@ -16,9 +18,10 @@ from engine.pairs import Pairs
 from engine.parcel import split
 from engine.prior import Prior
 from engine.roster import Roster
+from engine.series import Kind, Series
 from engine.shard import Shard
 from engine.snapshot import State, pack
-from tests.engine.transfer.towns import CONFIG, HOSTILE, Town, log, shard, values
+from tests.engine.transfer.towns import CONFIG, HOSTILE, METRICS, START_MS, Town, log, shard, values
 
 HERE = Town(seed=5, level=150.0, scale=3.0, hosts=6)
 DAY_MS = 86_400_000
@@ -99,3 +102,44 @@ def test_a_roster_without_some_is_what_a_split_leaves_and_goes_on_as_that(gone: 
         fresh = one.admit_all_like(shard(Town(hosts=7)).roster, np.arange(26, 28))
         one.place(fresh)
     assert pack(HEAD, roster.export()) == pack(HEAD, restored.export())
+
+
+def test_all_that_a_version_has_learned_changes_places_and_nothing_else() -> None:
+    """A component that is left out of the list would stay behind without a word."""
+    stays = {"link", "presence", "guard", "open", "life", "seed"}
+    assert exchange._LEARNED | stays == {*layout.SERIES, *layout.ENTITY}
+    assert not exchange._LEARNED & stays
+
+
+def test_bets_are_settled_at_each_look_in_any_company(alike: Prior) -> None:
+    """Also at the look at which an entity begins, whether another with a twin was there before or not.
+
+    The new host speaks first, so that the sample that a look waits for is the same.
+    """
+    whole = Shard(CONFIG, topic="metrics", partition=0, prior=[alike])
+    whole.next_offset = 0
+    hosts = {"new": METRICS, "old": METRICS, "x": ("one",), "y": ("one",), "z": ("one",)}
+    rows = {
+        host: [whole.admit(Series.of(name, {"host": host}, Kind.GAUGE)) for name in names]
+        for host, names in hosts.items()
+    }
+    names, numbers = whole.roster.names, np.random.default_rng(0).normal(100.0, 3.0, (100, len(whole.roster.names)))
+
+    def feed(one: Shard, minutes: range, hosts: str) -> None:
+        """What the hosts say, the new one from the 34th minute on."""
+        said = [(minute, row) for minute in minutes for host in hosts.split() if host != "new" or minute >= 33
+                for row in rows[host]]  # fmt: skip
+        minute, row = np.array(said).T
+        here = [one.roster.row_of(names[at]) for at in row]
+        one.process(Batch.of(here, START_MS + minute * 60_000, numbers[minute, row], minute, int(minute[-1]) + 1))
+
+    feed(whole, range(40), "new old x y z")
+    part = Shard.restore(split(whole.export(), {"host=old"})[1], CONFIG)
+    feed(whole, range(40, 100), "new old x y z")
+    feed(part, range(40, 100), "new x y z")
+    bets = []
+    for one in (whole, part):
+        twin = one.twins.rosters[0].entity_of("host=new")
+        bets.append([column[twin].tolist() for column in one.twins._trial(0).evidence])
+    assert bets[0] == bets[1]
+    assert np.any(bets[0][1])

@@ -117,17 +117,13 @@ def test_cuts_crashes_and_moves_change_no_account(alike: Prior, hostile: Prior, 
     assert told(a).keys() == {one["entity"] for one in standing(parts)}
 
 
-def test_a_state_without_an_account_starts_one_and_a_damaged_one_is_refused(alike: Prior) -> None:
+def test_a_state_without_an_account_or_with_a_damaged_one_is_refused(alike: Prior) -> None:
     young = waiting(alike)
     young.process(log(values(HERE, 60)))
     state = young.export()
     old = {name: array for name, array in state.arrays.items() if ".worth." not in name and ".pages." not in name}
     assert len(old) == len(state.arrays) - len(worth.FORECASTS) - len(worth.PAGES)
-    again = Shard.restore(State(state.manifest, old), CONFIG)
-    assert [one["worth"]["series"] for one in standing(again)] == [0] * HERE.hosts
-    again.process(log(values(HERE, 90)[60:], 60))
-    assert [one["worth"]["series"] for one in standing(again)] == [len(HERE.names)] * HERE.hosts
-    for damaged in (old | {"twin0.series.worth.samples": state.arrays["twin0.series.worth.samples"][1:]},
+    for damaged in (old, state.arrays | {"twin0.series.worth.samples": state.arrays["twin0.series.worth.samples"][1:]},
                     state.arrays | {"twin0.entity.pages.number": np.zeros((HERE.hosts, 3), np.int32)}):  # fmt: skip
         with pytest.raises(SnapshotError, match="account of a trial"):
             Shard.restore(State(state.manifest, damaged), CONFIG)
