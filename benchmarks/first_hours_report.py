@@ -140,7 +140,8 @@ def _limit(part: dict[str, Any], kind: str) -> str:
     limit = part[kind]
     if limit is None:
         return "-"
-    return f"{part['direction']} {'..'.join(f'{one:g}' for one in limit) if isinstance(limit, tuple) else f'{limit:g}'}"
+    told = "..".join(f"{one:g}" for one in limit) if isinstance(limit, (tuple, list)) else f"{limit:g}"
+    return f"{part['direction']} {told}"
 
 
 def _cell(value: float | None, form: str) -> str:
