@@ -75,7 +75,7 @@ def _choose(
     decided: Decisions, at: Array, own: Roster, twins: Sequence[Roster], pairs: Sequence[Pairs], es: Array,
     age_ms: Array,
 ) -> None:  # fmt: skip
-    """The source that each is most like, and whether that is enough."""
+    """The source that each is most like, and whether that is enough, by now."""
     unlike = np.full((len(twins), len(es)), np.inf)
     may_ask, is_narrow = np.ones(len(es), bool), own.ents.open.members[es] < CHOOSING
     for k, roster in enumerate(twins):
@@ -89,4 +89,6 @@ def _choose(
         loud = likeness.loud(twins[k], pairs[k].twin[es[of]], own.priors[k])
         found = Likeness(least[of], loud)
         is_far = found.is_beyond(likeness.limits(age_ms[of], is_taken=False))
-        decided.enter(at[of], np.where(is_far, REFUSED, ADOPTED), k, found)
+        what = np.where(is_far, REFUSED, np.where(likeness.is_clear(found, age_ms[of]), ADOPTED, NOTHING))
+        said = np.flatnonzero(what != NOTHING)
+        decided.enter(at[of[said]], what[said], k, Likeness(found.unlike[said], found.loud[said]))

@@ -49,6 +49,8 @@ class Likeness(NamedTuple):
 #: The most of what is taken, and of what has been taken and is kept; and by how much louder it may be after an hour, in
 #: which the scale is a guess and all evidence is in its units. That falls with the age.
 _TAKEN, _KEPT, FIRST_HOUR = Likeness(1.0, 0.8), Likeness(1.3, 1.1), 0.6
+#: What is not below this after an hour is not clearly alike yet, and waits; in CLEAR_H hours that rises to the limit.
+CLEAR, CLEAR_H = 0.75, 3.0
 
 
 def limit(age_ms: int, *, is_taken: bool) -> Likeness:
@@ -62,6 +64,12 @@ def limits(age_ms: Array, *, is_taken: bool) -> Likeness:
     ages, which = np.unique(age_ms, return_inverse=True)
     of = np.array([limit(age, is_taken=is_taken) for age in ages.tolist()]).reshape(-1, 2)
     return Likeness(*of[which].T)
+
+
+def is_clear(found: Likeness, age_ms: Array) -> Array:
+    """Is what is within its limit clearly so, by now? Strangers that look alike after an hour seldom do after three."""
+    waited = np.clip((age_ms / HOUR_MS - 1.0) / (CLEAR_H - 1.0), 0.0, 1.0)
+    return np.asarray(found.unlike <= CLEAR + (_TAKEN.unlike - CLEAR) * waited)
 
 
 def unlike(own: Roster, es: Array, prior: Prior) -> Array:

@@ -31,9 +31,9 @@ HISTOGRAM_TICKS, AGE_TICKS = 3000.0, 32.0
 #: may be. Its own level is not settled yet: at 2,000 it would page beyond its budget on days without any incident.
 LEARNED_TICKS = {REUSE: 5000.0, NAMED: 5000.0, ADAPT: 100.0}
 #: A source's models were made of its own evidence, and that of another is larger by so much in ln, by histogram of
-#: `components/entity`: half of what it is with siblings of real services. All of it would have every page prove itself
-#: against the most unlike of siblings.
-LOUDER = (0.15, 0.25, 0.0, 0.15, 0.2, 0.2, 0.0, 0.0, 0.15, 0.25, 0.2, 0.0)
+#: `components/entity`: a third of what it was with siblings of real services, before a lent scale could thaw. All of it
+#: would have every page prove itself against the most unlike of siblings.
+LOUDER = (0.1, 0.18, 0.0, 0.1, 0.14, 0.14, 0.0, 0.0, 0.1, 0.18, 0.14, 0.0)
 #: The stage of what is lent: alerts follow it once it is adopted. There is no shadow of a seed but its trial.
 LIVE = "live"
 
