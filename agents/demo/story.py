@@ -143,14 +143,14 @@ class Story:
         seen = self.twins.seen
         minutes = self.twins.next_minute
         both = [
-            useful.masked(errors[:minutes], self.fleet, SCRIPT) for errors in (seen.seeded_errors, seen.cold_errors)
+            useful.masked(scores[:minutes], self.fleet, SCRIPT) for scores in (seen.seeded_scores, seen.cold_scores)
         ]
         if minutes < 2 * useful.FINAL_MIN:
             return None, None
         import numpy as np
 
-        final = np.fmin(*(useful.final_error(errors) for errors in both))
-        first, second = (useful.useful_s(useful.hourly(errors, final)) for errors in both)
+        final = np.fmin(*(useful.final_score(scores) for scores in both))
+        first, second = (useful.useful_s(useful.hourly(scores, final)) for scores in both)
         return first, second
 
     def _read(self) -> int:

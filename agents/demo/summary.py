@@ -115,7 +115,7 @@ def as_text(story: Story, score: Score, files: Sequence[Path], *, took_s: float,
 def _totals(told: dict[str, Any], score: Score, took_s: float) -> list[str]:
     delay = "-" if score.delay_s_median is None else duration(score.delay_s_median)
     p99 = "-" if score.p99_ms is None else f"{score.p99_ms:.0f} ms"
-    near = f"(event time until forecasts stay within {NEAR:g}x of their final error)"
+    near = f"(event time until bands stay within {NEAR:g}x of their final score)"
     rows = (
         ("injected", "found", "false_pages", "escalated", "answered", "adapted"),
         ("samples", "lag_records", "dead_letters", "pages", "cold_found", "cold_false_pages"),

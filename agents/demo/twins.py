@@ -19,6 +19,7 @@ import numpy as np
 
 from agents.demo.broker import FALSE_PAGES_PER_ENTITY_DAY, PARTITIONS, QUIET, Places
 from agents.demo.scoreboard import Heard
+from agents.demo.useful import band_scores
 from agents.demo.world import STEP_MS, Fleet, Floats
 from engine.batch import Batch
 from engine.errors import BadSample
@@ -28,10 +29,10 @@ MOST_ORDERS = 10_000
 
 
 class Seen(NamedTuple):
-    """Per minute and series, NaN where there was no answer. errors: |value - expected|; the rest is of the seeded."""
+    """Per minute and series, NaN where there was no answer. scores: `useful.band_scores`; the rest is of the seeded."""
 
-    seeded_errors: Floats
-    cold_errors: Floats
+    seeded_scores: Floats
+    cold_scores: Floats
     expected: Floats
     half_band: Floats
     severity: Floats
@@ -118,11 +119,11 @@ class Twins:
         if len(pair.columns) < len(names):
             pair.columns = np.array([self._column[name] for name in names], np.int64)
         minute, column = (batch.ts_ms - self._begin_ms) // STEP_MS, pair.columns[batch.row]
-        error = np.abs(verdicts.expected - self._values[minute, column])
-        (self.seen.cold_errors if is_cold else self.seen.seeded_errors)[minute, column] = error
+        off, half_band = self._values[minute, column] - verdicts.expected, verdicts.upper - verdicts.expected
+        (self.seen.cold_scores if is_cold else self.seen.seeded_scores)[minute, column] = band_scores(off, half_band)
         if not is_cold and len(minute):
             self.seen.expected[minute, column] = verdicts.expected
-            self.seen.half_band[minute, column] = verdicts.upper - verdicts.expected
+            self.seen.half_band[minute, column] = half_band
             self.seen.severity[minute, column] = verdicts.severity
             self.next_minute = max(self.next_minute, int(minute[-1]) + 1)
 

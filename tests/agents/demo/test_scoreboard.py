@@ -103,7 +103,7 @@ def test_useful_is_the_end_of_the_last_hour_that_was_off() -> None:
     assert useful.useful_s(np.array([1.0, np.nan])) is None
 
 
-def test_hourly_error_is_in_units_of_the_final_one() -> None:
+def test_an_hourly_score_is_in_units_of_the_final_one() -> None:
     errors = np.full((120, 2), 2.0)
     errors[60:] = 1.0
     errors[:60, 1] = np.nan
