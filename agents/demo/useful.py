@@ -62,7 +62,7 @@ def hourly(scores: Floats, final: Floats) -> Floats:
 def useful_s(hours: Floats) -> float | None:
     """Event seconds until the score is near its end for good; None if it never was.
 
-    >>> useful_s(np.array([9.0, 2.0, 1.2, 1.6, 1.1, 1.0]))
+    >>> useful_s(np.array([9.0, 3.0, 1.2, 2.6, 1.1, 1.0]))
     14400.0
     """
     far = np.flatnonzero(~(hours <= NEAR))

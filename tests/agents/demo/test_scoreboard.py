@@ -99,7 +99,7 @@ def test_a_deploy_counts_only_if_it_is_quiet_after_the_order() -> None:
 def test_useful_is_the_end_of_the_last_hour_that_was_off() -> None:
     assert useful.useful_s(np.array([1.0, 1.0])) == 0.0
     assert useful.useful_s(np.array([5.0, 1.2, 3.0, 1.1])) == 3 * 3600
-    assert useful.useful_s(np.array([1.0, 1.6])) is None
+    assert useful.useful_s(np.array([1.0, 2.6])) is None
     assert useful.useful_s(np.array([1.0, np.nan])) is None
 
 
