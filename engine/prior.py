@@ -258,12 +258,9 @@ class Prior:
         is_lent = a["strength"][k, STRUCTURE] > 0
         rows, k = rows[is_lent], k[is_lent]
         for at, start, index in _by_capacity(roster, rows):
-            mine, slot, vectors, pool = k[at], link.slot[rows[at]], index["vectors"], roster.pool
-            for n, vector in enumerate((block.SIGMA_E, block.SIGMA_X, block.SIGMA_G)):
-                pool[start + vectors[vector, slot]] = a["sigmas"][mine, n]
-            for vector in (block.SEEN, block.AGE):
-                pool[start + vectors[vector, slot]] = a["strength"][mine, STRUCTURE]
-            _seed_pairs(pool, start, index, (slot, slot), a["own"][mine], a["own_residual"][mine])
+            mine, slot, pool = k[at], link.slot[rows[at]], roster.pool
+            block.seed_metrics(pool, start, index, slot, a["sigmas"][mine], a["strength"][mine, STRUCTURE])
+            block.seed(pool, start, index, (slot, slot), a["own"][mine], a["own_residual"][mine])
             new, other_slot = np.nonzero(np.arange(block.WIDEST) < slot[:, None])
             others = self._numbers(roster, roster.block.member[link.block[rows[at[new]]], other_slot])
             for one, two, places in (
@@ -273,7 +270,7 @@ class Prior:
                 pair = self._pair_of(one, two)
                 known = np.flatnonzero(pair >= 0)
                 into, of = (places[0][known], places[1][known]), pair[known]
-                _seed_pairs(pool, start[new[known]], index, into, a["lagged"][of], a["residual"][of])
+                block.seed(pool, start[new[known]], index, into, a["lagged"][of], a["residual"][of])
 
     @cached_property
     def _pairs(self) -> tuple[Array, Array]:
@@ -338,15 +335,6 @@ def _sureness(which: Array, entities: int) -> Array:
     """How far a likeness of so many metrics is more than chance: one metric is like many. which: from `_lent_of`."""
     lent = np.bincount(which, minlength=entities)
     return np.asarray(lent / (lent + FEW))
-
-
-def _seed_pairs(
-    pool: Array, start: Array, index: dict[str, Array], places: tuple[Array, Array], lagged: Array, residual: Array
-) -> None:
-    """As `block.seed`, of many pairs in blocks of one capacity."""
-    into = index["covariance"][places[0], :, places[1]]
-    pool[start[:, None] + into] = lagged[:, : into.shape[1]]
-    pool[start + index["residual"][places]] = residual
 
 
 def _by_capacity(roster: Roster, rows: Array) -> Iterator[tuple[Array, Array, dict[str, Array]]]:

@@ -146,14 +146,28 @@ def distil(part: dict[str, Array], i: int, j: int) -> tuple[Array, float]:
     return lagged, float(part["residual"][i, j])
 
 
-def seed(part: dict[str, Array], i: int, j: int, lagged: Array, residual: float) -> None:
-    """Start a pair of fresh metrics from a source's lag covariances. part: from `sections`, written in place."""
-    into = part["covariance"]
-    into[i, :, j] = lagged[: into.shape[1]]
-    part["residual"][i, j] = residual
+def seed(
+    pool: Array, start: Array, index: dict[str, Array], places: tuple[Array, Array], lagged: Array, residual: Array
+) -> None:
+    """Start n pairs of fresh metrics from a source's lag covariances, (n, 21), in blocks of one capacity.
+
+    start (n,): where their blocks begin in the pool; index: `sections` of the places of its numbers, counted from
+    there; places: the slots of the two, (n,) each.
+    """
+    into = index["covariance"][places[0], :, places[1]]
+    pool[start[:, None] + into] = lagged[:, : into.shape[1]]
+    pool[start + index["residual"][places]] = residual
 
 
-def seed_metric(part: dict[str, Array], j: int, sigmas: Array, rows: float) -> None:
-    """Start a fresh metric's residual sizes (E, X, G), and let its covariances weigh as much as `rows` ticks."""
-    part["vectors"][[SIGMA_E, SIGMA_X, SIGMA_G], j] = sigmas
-    part["vectors"][[SEEN, AGE], j] = rows
+def seed_metrics(
+    pool: Array, start: Array, index: dict[str, Array], slot: Array, sigmas: Array, rows: Array
+) -> None:  # fmt: skip
+    """Start n fresh metrics' residual sizes (E, X, G), (n, 3), and let their covariances weigh as much as `rows` ticks.
+
+    pool, start, index: see `seed`.
+    """
+    vectors = index["vectors"]
+    for n, vector in enumerate((SIGMA_E, SIGMA_X, SIGMA_G)):
+        pool[start + vectors[vector, slot]] = sigmas[:, n]
+    for vector in (SEEN, AGE):
+        pool[start + vectors[vector, slot]] = rows
