@@ -25,7 +25,7 @@ COMPONENTS = ("scale", "season", "structure", "tail")
 MOST_CLASSES, MOST_EVICTIONS = 40, 200
 #: Two-sided 95 %.
 Z95 = 1.959964
-#: What a decision rested on, in words.
+#: What was known when a trial was decided or ended, in words.
 REASONS = (
     ("unlike", "unlikeness of the metrics"),
     ("loud", "ln of the evidence beside the source's"),
