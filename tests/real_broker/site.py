@@ -167,6 +167,13 @@ class Site:
         held = {partition: at for name in names or (FIRST,) for partition, at in self.held(name).items()}
         return held == {partition: end for partition, (_, end) in self.ends().items()}
 
+    def is_stored(self, *names: str) -> bool:
+        """Whether a state on disk has everything that is in the topic now; that comes after it is read."""
+        kept: dict[int, int] = {}
+        for one in (one for name in names or (FIRST,) for one in stored(self.state(name))):
+            kept[one.partition] = max(one.next_offset, kept.get(one.partition, 0))
+        return all(kept.get(partition, 0) >= end for partition, (_, end) in self.ends().items())
+
     def ends(self) -> dict[int, tuple[int, int]]:
         """Lowest and next offset by partition."""
         with self._reader() as reader:

@@ -83,7 +83,7 @@ def test_a_seed_reaches_a_group_and_is_kept_through_kills_and_moves(
     story: dict[str, Any] = {"start_ms": start_ms}
     assert site.feed(until_minute=JOINED, hosts=2, **story).end() == 0
     worker = site.detector()
-    until(site.is_read, "the first hosts are read")
+    until(site.is_stored, "the state of the first hosts is stored")
     source = lender(site)
     target = max(site.states().values(), key=lambda one: len(shardfile.names_of(one)))
     made = plan(source, target)
