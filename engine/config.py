@@ -8,7 +8,7 @@ from hashlib import sha256
 from engine.errors import ConfigError
 
 #: Changes whenever the same log would give other verdicts; part of every snapshot.
-ENGINE_VERSION = "7"
+ENGINE_VERSION = "8"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from engine.components.block import SCORE, Block
 from engine.kernel import inline, kernel
 from engine.state import EVENTS, Context, Entities, Rows
 
-ALERTED, RESOLVED, ASKED, LAPSED, DRIFTED, ABSENT, RETURNED, FLAT = range(8)
+ALERTED, RESOLVED, ASKED, LAPSED, DRIFTED, ABSENT, RETURNED, FLAT, SPREAD = range(9)
 #: How an alert ends: its entity is calm, it has fired too long, its entity is gone. A question: the time for an answer
 #: is over (CALMED), the entity is gone, or an alert has overtaken it.
 CALMED, LASTED, GONE, OVERTAKEN = range(4)

@@ -17,7 +17,8 @@ from engine.roster import Roster
 
 #: The components that are learned.
 _LEARNED = {
-    "recipe", "level", "season", "change", "shown", "trial", "carry", "familiar", "entity", "habit",
+    "recipe", "level", "season", "change", "shown", "trial", "carry", "familiar", "spread", "wander", "recent",
+    "entity", "habit",
 }  # fmt: skip
 
 

@@ -22,9 +22,24 @@ from engine import alerts, recipe, verdict
 from engine.absence import SWEEP_MOST, advance_clock
 from engine.columns import Array
 from engine.components import block as blocks
-from engine.components import carry, change, entity, familiar, guard, joint, level, presence, season, tail, trial
+from engine.components import (
+    carry,
+    change,
+    entity,
+    familiar,
+    guard,
+    hinkley,
+    joint,
+    level,
+    presence,
+    recent,
+    season,
+    tail,
+    trial,
+    wander,
+)
 from engine.components.block import Block
-from engine.events import DRIFTED, FLAT, RETURNED, Events, note
+from engine.events import DRIFTED, FLAT, RETURNED, SPREAD, Events, note
 from engine.kernel import inline, kernel
 from engine.prefetch import fetch_ahead
 from engine.state import CLOCK, EVENTS, TICKS, Context, Entities, Marks, Rows, TickMarks
@@ -156,6 +171,7 @@ def _value(
         marks.outcome[at] = SCORED_ONLY
         return np.nan, 0.0, 0.0, 1.0, 0.0
     marks.outcome[at] = LEARNED
+    recent.keep(rows.recent, row, value, ts_ms - last_ms if last_ms >= 0 else 0)
     count = rows.level.count[row]
     if presence.is_stuck(rows.presence, row, wire == was, count):
         note(events, context, FLAT, row, ts_ms, at)
@@ -173,6 +189,7 @@ def _value(
         forecast = season.expected(rows.season, row, slot)
         residual = z - forecast
         stray = season.stray(rows.season, row, slot, z)
+        wander.learn(rows.wander, rows.season, row, slot, z)
         spread = season.spread_at(rows.season, row, slot, entity.alone(ents.entity, e))
         r_season = season.relative(rows.season, row, residual + news, spread)
         is_tried = rows.trial.state[row] == trial.ON
@@ -185,6 +202,8 @@ def _value(
         _judge_series(row, e, count, r_season, at, rows, ents, marks, context)
         is_old = change.is_old(count, step_ms)
         _watch_level(row, ts_ms, slot, value, sd, is_old, at, rows, events, context)
+        if is_old and rows.change.known[row] != 0 and wander.is_known(rows.wander, row, step_ms):
+            _watch_spread(row, ts_ms, r_season, at, rows, events, context)
         is_held = change.is_suspected(rows.change, row, is_old)
         mean = rows.level.mean[row]
         season.learn(rows.season, row, slot, residual, step_ms, is_held, rows.change.known[row] != 0)
@@ -221,8 +240,25 @@ def _watch_level(
     k = context.cursor[EVENTS] - 1
     events.numbers[k, 0], events.numbers[k, 1] = change.unmoved(rows.change, row), rows.change.after[row]
     events.numbers[k, 2], events.numbers[k, 3] = rows.change.sd[row], rows.change.mean[row]
-    events.numbers[k, 4] = np.float64(rows.change.level[row])
+    events.numbers[k, 4], events.numbers[k, 5] = (
+        np.float64(rows.change.level[row]),
+        np.float64(abs(rows.change.run[row])),
+    )
     change.clear(rows.change, row)
+    hinkley.calm(rows.spread, row)
+
+
+@inline
+def _watch_spread(row: int, ts_ms: int, r_season: float, at: int, rows: Rows, events: Events, context: Context) -> None:
+    """Note that a series is noisier than it was. r_season: its residual in its own typical size."""
+    usual = hinkley.usual(rows.spread, row)
+    squared, delta, threshold = r_season * r_season, hinkley.DELTA * usual, hinkley.THRESHOLD * usual
+    is_noisier = (
+        hinkley.watch(rows.spread, row, min(squared, hinkley.MOST * usual), delta, threshold, hinkley.LEAST) > 0
+    )
+    if hinkley.has_waited(rows.spread, row, is_noisier):
+        note(events, context, SPREAD, row, ts_ms, at)
+        hinkley.calm(rows.spread, row)
 
 
 @inline
@@ -270,6 +306,9 @@ def restart(rows: Rows, block: Block, pool: Array, row: int) -> None:
     carry.restart(rows.carry, row)
     familiar.clear(rows.familiar, row)
     change.clear(rows.change, row)
+    hinkley.clear(rows.spread, row)
+    wander.clear(rows.wander, row)
+    recent.clear(rows.recent, row)
     b, j = rows.link.block[row], rows.link.slot[row]
     if b >= 0:
         for vector in (blocks.SEEN, blocks.AGE):

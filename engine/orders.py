@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine import alerts
-from engine.batch import LARGEST
-from engine.components import change, level, season
+from engine import alerts, diagnosis, retunes, retuning
+from engine.components import level
 from engine.errors import BadSample
 from engine.fold import restart
 from engine.records import Record, experiment
-from engine.series import Kind
 
 if TYPE_CHECKING:
     from engine.roster import Roster
@@ -26,14 +24,9 @@ if TYPE_CHECKING:
 
 #: ln of the page threshold per answer: a false alarm makes its entity half as loud again, an incident a little louder.
 LOUDER, QUIETER, MOST = -0.15, 0.4, 2.0
-#: A re-tune is about the models as they were when the shift was seen; half a day later they are others.
-STALE_MS = 43_200_000
+RETUNE = "retune"
 #: Longest id of an order.
 ID_CHARACTERS = 200
-#: A shift of which less than this share is left when the order comes is over.
-GONE = 0.5
-#: A level that moves farther than this many sd is no deploy.
-FARTHEST = 1e6
 
 
 def apply_order(shard: Shard, order: Mapping[str, Any]) -> list[Record]:
@@ -42,8 +35,8 @@ def apply_order(shard: Shard, order: Mapping[str, Any]) -> list[Record]:
         raise BadSample("order", f"the id of an order has {len(str(order['id']))} characters; at most {ID_CHARACTERS}.")
     kind = order.get("kind")
     act = KINDS.get(str(kind))
-    if act is None:
-        raise BadSample("order", f"order kind is {kind!r}; this version knows {', '.join((*KINDS, 'seed'))}.")
+    if act is None and kind != RETUNE:
+        raise BadSample("order", f"order kind is {kind!r}; this version knows {', '.join((*KINDS, RETUNE, 'seed'))}.")
     target, params = order.get("target") or {}, order.get("params") or {}
     if not isinstance(target, Mapping) or not isinstance(params, Mapping):
         raise BadSample("order", f"target and params of order {order.get('id')} must be objects.")
@@ -55,55 +48,21 @@ def apply_order(shard: Shard, order: Mapping[str, Any]) -> list[Record]:
         raise BadSample(
             "order", f"order {order.get('id')} is for {target.get('series') or target.get('entity')!r}, unknown here."
         )
-    at_ms = order.get("at_ms")
-    if kind == "retune" and isinstance(at_ms, int) and shard.clock_ms - at_ms > STALE_MS:
-        late_h = (shard.clock_ms - at_ms) / 3_600_000
-        raise BadSample("order", f"re-tune {order.get('id')} is about {late_h:.0f} h ago; after 12 h it is too old.")
+    if act is None:
+        return retuning.obey(shard, order, row)
     before = _look(shard.roster, row, entity)
     act(shard.roster, row, entity, dict(params))
-    for twin in shard.twins.rosters:
-        # What people and the tuner know is true of the other version as well, which may be believed in the end.
-        other = twin.entity_of(shard.roster.entities[entity])
-        other_row = twin.row_of(shard.roster.names[row]) if row >= 0 else -1
-        if other >= 0 and (row < 0 or (other_row >= 0 and _agree_on_kind(shard.roster, row, twin, other_row))):
-            act(twin, other_row, other, dict(params))
+    # What people and the tuner know is true of the other version as well, which may be believed in the end.
+    if row >= 0:
+        for twin, other_row in retuning.versions(shard, row):
+            act(twin, other_row, int(twin.rows.link.entity[other_row]), dict(params))
+    else:
+        for twin in shard.twins.rosters:
+            other = twin.entity_of(shard.roster.entities[entity])
+            if other >= 0:
+                act(twin, -1, other, dict(params))
     after = _look(shard.roster, row, entity)
     return [_experiment(shard, order, before, after)]
-
-
-def _agree_on_kind(roster: Roster, row: int, other: Roster, other_row: int) -> bool:
-    """Numbers of a rate say nothing of a value."""
-    return bool((roster.rows.recipe.kind[row] == Kind.COUNTER) == (other.rows.recipe.kind[other_row] == Kind.COUNTER))
-
-
-def _retune(roster: Roster, row: int, _entity: int, params: dict[str, Any]) -> None:
-    """Re-level: the models from before the shift, moved by it if it still stands (`engine.retune`; recipe's unit)."""
-    try:
-        shift, mean, sd, season_level = (float(params[name]) for name in ("shift", "mean", "sd", "season_level"))
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise BadSample("order", f"a retune needs numbers shift, mean, sd and season_level ({error!r}).") from error
-    is_sane = (
-        abs(mean) <= LARGEST and 0 < sd <= LARGEST and abs(season_level) <= LARGEST and abs(shift) <= FARTHEST * sd
-    )
-    if row < 0 or not is_sane:
-        raise BadSample(
-            "order",
-            f"a retune needs a known series, sd > 0 and a shift of at most {FARTHEST:g} sd; it came with {params}.",
-        )
-    rows = roster.rows
-    unmoved = mean + sd * (season_level + float(rows.change.entry[row]))
-    if abs(float(rows.change.after[row]) - unmoved) < GONE * abs(shift):
-        # An order takes its time, and an outage ends: the models from before it, not those that it would have made.
-        shift = 0.0
-    _relevel(roster, row, shift, mean, sd, season_level)
-
-
-def _relevel(roster: Roster, row: int, shift: float, mean: float, sd: float, season_level: float) -> None:
-    rows = roster.rows
-    level.relevel(rows.level, row, mean + shift, sd)
-    slot, entry = int(rows.change.slot[row]), float(rows.change.entry[row])
-    season.relevel(rows.season, row, mean + shift, sd, season_level, slot, entry)
-    change.clear(rows.change, row)
 
 
 def _label(roster: Roster, row: int, entity: int, params: dict[str, Any]) -> None:
@@ -120,7 +79,8 @@ def _label(roster: Roster, row: int, entity: int, params: dict[str, Any]) -> Non
             now = roster.rows.change
             before = float(now.mean[row] + now.sd[row] * (now.level[row] + now.entry[row]))
             shift = float(now.after[row]) - before
-            _relevel(roster, row, shift, float(now.mean[row]), float(now.sd[row]), float(now.level[row]))
+            known = diagnosis.setting_of(roster, row, is_before=True)
+            retunes.do(roster, row, "relevel", shift, known)
     life = roster.ents.life
     if life.state[entity] == alerts.PENDING:
         life.state[entity] = alerts.IDLE
@@ -134,7 +94,6 @@ def _reset(roster: Roster, row: int, _entity: int, _params: dict[str, Any]) -> N
 
 
 KINDS: dict[str, Callable[[Any, int, int, dict[str, Any]], None]] = {
-    "retune": _retune,
     "label": _label,
     "reset": _reset,
 }

@@ -33,6 +33,8 @@ TWIN = re.compile(r"twin\d+\.")
 #: And what sources lend (`engine.prior`).
 PRIOR = re.compile(r"prior\d+\.")
 _TEXTS = {"text.names": "series", "text.classes": "series", "text.entities": "entity"}
+#: Trials of re-tunes and what is barred, each with the name of its entity (`engine.shadows`).
+SHADOWS = "text.shadows"
 
 
 def split(state: State, entities: Collection[str]) -> tuple[State, State]:
@@ -143,7 +145,10 @@ def _joined(own: Mapping[str, Array], theirs: Mapping[str, Array]) -> dict[str, 
     counts = {group: _count(own, group) for group in ("series", "entity", "block")}
     arrays = dict(own)
     for name, array in theirs.items():
-        if name in _TEXTS:
+        if name == SHADOWS:
+            mine = read_json_column(own[name]) if name in own else [[], []]
+            arrays[name] = json_column([a + b for a, b in zip(mine, read_json_column(array), strict=True)])
+        elif name in _TEXTS:
             arrays[name] = json_column(read_json_column(own[name]) + read_json_column(array))
         elif name in LINKS:
             moved = np.where(array >= 0, array + counts[LINKS[name]], array).astype(array.dtype)
@@ -184,9 +189,18 @@ def _part(arrays: Mapping[str, Array], wanted: Array) -> dict[str, Array]:
             part[name] = array[kept[group]].copy()
         elif name == "pool":
             part[name] = _pool(array, arrays["block.capacity"], blocks)
+        elif name == SHADOWS:
+            part.update(_of_entities(array, set(read_json_column(part["text.entities"]))))
         else:
             part[name] = array.copy()
     return part
+
+
+def _of_entities(shadows: Array, entities: Collection[str]) -> dict[str, Array]:
+    """The trials and bars of some entities; nothing where they have none."""
+    trials, barred = read_json_column(shadows)
+    kept = [[one for one in trials if one["entity"] in entities], [one for one in barred if one[2] in entities]]
+    return {SHADOWS: json_column(kept)} if any(kept) else {}
 
 
 def _pool(pool: Array, capacity: Array, wanted: Array) -> Array:

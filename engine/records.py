@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from engine import diagnosis, likeness
 from engine import events as events_of
-from engine import likeness
 from engine.alerts import FIRING_TICKS, PENDING_TICKS
 from engine.components import entity as channels
+from engine.components import guard, recent, season
 from engine.events import Events
 from engine.evidence import PROOF
 from engine.series import stable_id
@@ -41,7 +42,7 @@ def of_event(shard: Shard, events: Events, k: int, offset: int) -> list[Record]:
         return [_alert(shard, events, k, offset, is_firing=kind == events_of.ALERTED)]
     if kind in (events_of.ASKED, events_of.LAPSED):
         return [_escalation(shard, events, k, offset, state="opened" if kind == events_of.ASKED else "expired")]
-    return [_drift(shard, events, k, offset)]
+    return _drift(shard, events, k, offset)
 
 
 def gap(shard: Shard, from_offset: int, to_offset: int) -> Record:
@@ -156,6 +157,7 @@ def _alert(shard: Shard, events: Events, k: int, offset: int, *, is_firing: bool
         "components": _components(events, k),
         "borrowed": shard.roster.borrowed(int(events.rows[k, 0])),
         "because": _because(shard, events, k, contributors, is_firing),
+        "context": _context(shard, int(events.rows[k, 0])),
         "links": [],
     }
     return Record("alerts", key, value)
@@ -182,27 +184,57 @@ def _escalation(shard: Shard, events: Events, k: int, offset: int, *, state: str
         "because": _because(shard, events, k, contributors, True)
         if state == "opened"
         else f"{entity}: {_LAPSES[int(events.numbers[k, 5])]}",
+        "context": _context(shard, int(events.rows[k, 0])),
         "expires_ms": asked + int(shard.roster.ents.entity.step_ms[int(events.who[k])] * PENDING_TICKS),
     }
     return Record("escalations", series, value)
+
+
+def _context(shard: Shard, row: int) -> dict[str, Any] | None:
+    """The last values of the series that an alert or question names first, and where they usually are at that time.
+
+    The band is of the time of the day, not of the last value: one that follows an outage would call it normal.
+    """
+    if row < 0:
+        return None
+    roster, offset_ms = shard.roster, shard.config.utc_offset_minutes * 60_000
+    times, values = recent.window(roster.rows.recent, row, int(roster.rows.presence.last_ms[row]))
+    usual = diagnosis.setting_of(roster, row, is_before=bool(roster.rows.change.run[row]))
+    expected = usual.expects(((times + offset_ms) % season.DAY_MS) // season.SLOT_MS)
+    band = guard.BAND * usual.sd * usual.sigma
+    return {
+        "series": roster.names[row],
+        "t_ms": times.tolist(),
+        "value": [_number(one) for one in values],
+        "expected": [_number(one) for one in expected],
+        "lower": [_number(one - band) for one in expected],
+        "upper": [_number(one + band) for one in expected],
+    }
 
 
 #: The largest e-value that is told; more is as sure.
 MOST_PROOF = 1e6
 _DRIFT_KINDS = {
     events_of.DRIFTED: "level",
+    events_of.SPREAD: "scale",
     events_of.ABSENT: "absent",
     events_of.RETURNED: "returned",
     events_of.FLAT: "flat",
 }
 
 
-def _drift(shard: Shard, events: Events, k: int, offset: int) -> Record:
+def _drift(shard: Shard, events: Events, k: int, offset: int) -> list[Record]:
     row = int(events.who[k])
     series, kind = shard.roster.names[row], _DRIFT_KINDS[int(events.kind[k])]
     entity = shard.roster.entities[int(shard.roster.rows.link.entity[row])]
     value = _head(shard, events, k, offset, "graft.drift/1", entity, series)
-    before, after, evidence, because = _drift_numbers(events, k, kind, series)
+    if kind in ("level", "scale"):
+        change = _change(shard, events, k, series)
+        if change is None:
+            return []
+        kind, before, after, evidence, because = change
+    else:
+        before, after, evidence, because = _drift_numbers(events, k, kind, series)
     value |= {
         "id": stable_id("drift", shard.config.environment, series, kind, int(events.ts_ms[k])),
         "kind": kind,
@@ -211,17 +243,63 @@ def _drift(shard: Shard, events: Events, k: int, offset: int) -> Record:
         "evidence": evidence,
         "because": because,
     }
-    return Record("drift", series, value)
+    return [Record("drift", series, value)]
+
+
+def _change(
+    shard: Shard, events: Events, k: int, series: str
+) -> tuple[str, dict[str, Any], dict[str, Any], dict[str, Any], str] | None:
+    """(kind, before, after, evidence, sentence) of a series that has changed, whichever test has noticed it.
+
+    None where the test has seen something that no change explains, such as a burst.
+    """
+    row, numbers = int(events.who[k]), events.numbers[k]
+    is_level = int(events.kind[k]) == events_of.DRIFTED
+    known = diagnosis.setting_of(shard.roster, row, is_before=is_level or bool(shard.roster.rows.change.run[row]))
+    found = diagnosis.diagnose(
+        shard.roster, row, known, last_ms=int(events.ts_ms[k]), offset_ms=shard.config.utc_offset_minutes * 60_000
+    )  # fmt: skip
+    if found.kind == diagnosis.NONE and not is_level:
+        return None
+    seen = diagnosis.told(found)
+    kind = found.kind if found.kind != diagnosis.NONE else diagnosis.LEVEL
+    if is_level:
+        a, b = float(numbers[0]), float(numbers[1])
+    else:
+        a, b = found.middle, found.middle + found.numbers.get(diagnosis.LEVEL, 0.0)
+    before = {
+        "level": a,
+        "mean": known.mean,
+        "sd": known.sd,
+        "season_level": known.level,
+        "sigma": known.sigma,
+        "persistence": known.persistence,
+    }
+    after = {"level": b}
+    shift = (b - a) / known.sd
+    sentence = f"{series} is noisier than it was."
+    if is_level or kind == diagnosis.LEVEL:
+        sentence = f"{series} moved from about {a:.4g} to about {b:.4g} ({shift:+.1f} standard deviations) and stayed."
+    number = found.numbers.get(kind)
+    if kind != diagnosis.LEVEL and number is not None:
+        after = {**after, _NUMBER[kind]: number}
+        sentence += " " + _WORDS[kind].format(number, 24.0 * number / season.SLOTS)
+    return kind, before, after, {"shift_sd": shift, **seen}, sentence
+
+
+#: What the number of a kind of change is called, and said to be; {0}: the number, {1}: as slots of the day, in hours.
+_NUMBER = {"gain": "factor", "scale": "factor", "phase": "slots"}
+_WORDS = {
+    "gain": "All of it is {0:.3g} times what it was, noise included.",
+    "scale": "Its noise is {0:.3g} times what it was.",
+    "phase": "Its day comes {1:+.2g} h later.",
+}
 
 
 def _drift_numbers(
     events: Events, k: int, kind: str, series: str
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]:
-    a, b, sd, mean, level = (float(x) for x in events.numbers[k, :5])
-    if kind == "level":
-        shift = (b - a) / sd
-        sentence = f"{series} moved from about {a:.4g} to about {b:.4g} ({shift:+.1f} standard deviations) and stayed."
-        return {"level": a, "mean": mean, "season_level": level, "sd": sd}, {"level": b}, {"shift_sd": shift}, sentence
+    a, b = float(events.numbers[k, 0]), float(events.numbers[k, 1])
     last = int(events.times[k, 0])
     if kind == "absent":
         sentence = f"{series} has stopped: it came every {a / 1000:.4g} s, the last time at {last} ms."

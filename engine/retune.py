@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.errors import BadSample
+from engine.retunes import ACTIONS, ANSWER
 from engine.series import stable_id
 
 #: One re-levelling of a series an hour: a series that moves more often has no level to follow.
@@ -21,6 +22,8 @@ COOL_DOWN_MS = 3_600_000
 #: After this many orders within a day the series is left alone, or a fault would be followed wherever it goes.
 ORDERS_A_DAY, DAY_MS = 6, 86_400_000
 MOST_SERIES = 100_000
+#: A factor of noise is tried at this power of what it seems.
+SHRUNK = 0.75
 
 
 class Tuner:
@@ -34,7 +37,7 @@ class Tuner:
 
         Raises BadSample (`drift`) for a record that is not whole; it costs the series nothing.
         """
-        if drift.get("kind") != "level":
+        if drift.get("kind") not in ANSWER:
             return None
         try:
             return self._order_for(drift)
@@ -47,8 +50,9 @@ class Tuner:
         self._orders[series] = times  # newest last
         if times and (at_ms - times[-1] < COOL_DOWN_MS or len(times) >= ORDERS_A_DAY):
             return None
-        order = _relevel(drift)
-        times.append(at_ms)
+        order = _retune(drift, ANSWER[drift["kind"]])
+        if order is not None:
+            times.append(at_ms)
         while len(self._orders) > MOST_SERIES:
             self._orders.pop(next(iter(self._orders)))
         return order
@@ -60,15 +64,24 @@ def _finite(number: float) -> float:
     return number
 
 
-def _relevel(drift: Mapping[str, Any]) -> dict[str, Any]:
-    before, after = drift["before"], float(drift["after"]["level"])
+def _retune(drift: Mapping[str, Any], action: str) -> dict[str, Any] | None:
+    """The order: the action that answers the drift's kind, with the models from before it; None without its number."""
+    before, after = drift["before"], drift["after"]
     origin = drift["follows"][0]
-    params = {
-        "shift": _finite(after - float(before["level"])),
-        "mean": _finite(float(before["mean"])),
-        "sd": _finite(float(before["sd"])),
-        "season_level": _finite(float(before["season_level"])),
-    }
+    params: dict[str, Any] = {"action": action}
+    name = ACTIONS[action].number
+    if name == "shift":
+        params["shift"] = _finite(float(after["level"]) - float(before["level"]))
+    elif name is not None:
+        if name not in after:
+            return None
+        params[name] = _finite(float(after[name]))
+        if action == "rescale":
+            # Of what was picked because it was large, a part is chance.
+            params[name] **= SHRUNK
+    params |= {name: _finite(float(before[name])) for name in ("mean", "sd", "season_level")}
+    if "sigma" in before:
+        params["sigma"] = _finite(float(before["sigma"]))
     return {
         "schema": "graft.order/1",
         "id": stable_id("order", drift["id"]),
@@ -81,7 +94,7 @@ def _relevel(drift: Mapping[str, Any]) -> dict[str, Any]:
             "series": drift["series"],
             "entity": drift["entity"],
         },
-        "component": "level",
+        "component": ACTIONS[action].component,
         "params": params,
         "because": f"drift {drift['id']}: {drift['because']}",
         "follows": [*drift["follows"]],

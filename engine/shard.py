@@ -13,20 +13,21 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine import alerts, first_sight, fold, records, seeding
+from engine import alerts, first_sight, fold, records, retuning, seeding
 from engine.batch import Batch
 from engine.columns import Array
+from engine.components import change, joint, presence, solving
 from engine.components import entity as entity_component
-from engine.components import joint, presence, solving
 from engine.config import EngineConfig
 from engine.errors import SnapshotError
-from engine.events import DRIFTED, fresh_events
+from engine.events import DRIFTED, SPREAD, fresh_events
 from engine.ledger import Ledger
 from engine.orders import apply_order
 from engine.prior import Prior
 from engine.records import Record
 from engine.roster import Roster
 from engine.series import Series, stable_id
+from engine.shadows import Shadows
 from engine.snapshot import State
 from engine.state import CLOCK, CURSORS, EVENTS, TICKS, Context, Marks, TickMarks, fresh_marks, fresh_ticks
 from engine.tick import close_from_outside
@@ -81,6 +82,7 @@ class Shard:
         priors = [prior] if isinstance(prior, Prior) else prior or []
         self.roster = roster or Roster(config, priors, lends=not config.guard_seeds)
         self.twins = Twins(config, priors if config.guard_seeds else ())
+        self.shadows = Shadows()
         self._events = fresh_events(EVENT_ROOM)
         self._context = self._fresh_context()
 
@@ -175,7 +177,7 @@ class Shard:
 
     def export(self) -> State:
         """All of the state, canonical: two shards with equal states give equal manifests and arrays, bit for bit."""
-        arrays = self.roster.export() | self.twins.export()
+        arrays = self.roster.export() | self.twins.export() | self.shadows.export()
         manifest = {
             "kind": "checkpoint",
             "environment": self.config.environment,
@@ -203,6 +205,7 @@ class Shard:
                 roster=Roster.restore(state.arrays, config, lends=not config.guard_seeds),
             )
             shard.twins = Twins.restore(state.arrays, config, shard.roster)
+            shard.shadows = Shadows.restore(state.arrays)
             shard.next_offset = _whole(manifest["next_offset"])
             shard.control_offsets = {int(k): _whole(v) for k, v in manifest["control_offsets"].items()}
             shard.applied = dict.fromkeys(manifest["applied"])
@@ -268,6 +271,7 @@ class Shard:
         drifted = False
         while begin < until and not (stop_at_drift and drifted):
             first, end = begin, self.twins.stop(batch, begin, until)
+            end = self.shadows.stop(self.roster, batch, begin, end)
             begin, drifted = self._fold_stretch(batch, begin, end, marks, parts, told, stop_at_drift)
             if len(self.twins):
                 self.twins.fold(
@@ -276,6 +280,8 @@ class Shard:
                 offset = int(batch.offset[begin - 1])
                 findings = self.twins.look(self.roster, self.clock_ms)
                 told.extend(records.of_finding(self, one, offset) for one in findings)
+            if len(self.shadows):
+                told.extend(retuning.follow(self, batch, first, begin, marks))
         return begin, drifted
 
     def _fold_stretch(
@@ -311,8 +317,15 @@ class Shard:
         """Make records of the events in the buffer; True if one of them is a drift signal."""
         drifted = False
         for k in range(count):
-            drifted |= bool(self._events.kind[k] == DRIFTED)
-            told.extend(records.of_event(self, self._events, k, int(offsets[self._events.at[k]])))
+            kind, found = (
+                int(self._events.kind[k]),
+                records.of_event(self, self._events, k, int(offsets[self._events.at[k]])),
+            )
+            told.extend(found)
+            if kind == SPREAD and found:
+                # One change is told once, whichever test has seen it.
+                self.roster.rows.change.rest[self._events.who[k]] = change.REST
+            drifted |= kind in (DRIFTED, SPREAD) and bool(found)
         return drifted
 
     def _unread(self, batch: Batch) -> Batch:

@@ -13,7 +13,22 @@ import numpy as np
 
 from engine import alerts, recipe
 from engine.columns import Array, Column, Spec, allocate, grow
-from engine.components import carry, change, entity, familiar, guard, habit, level, presence, season, tail, trial
+from engine.components import (
+    carry,
+    change,
+    entity,
+    familiar,
+    guard,
+    habit,
+    hinkley,
+    level,
+    presence,
+    recent,
+    season,
+    tail,
+    trial,
+    wander,
+)
 from engine.components.block import Block, empty_blocks
 
 # The clock of a shard: event time; votes for a later one, that time, the entity that voted last and for which time;
@@ -109,6 +124,9 @@ class Rows(NamedTuple):
     trial: trial.Trial
     carry: carry.Carry
     familiar: familiar.Familiar
+    spread: hinkley.Hinkley
+    wander: wander.Wander
+    recent: recent.Recent
     guard: guard.Guard
 
 
@@ -134,6 +152,9 @@ SERIES: dict[str, tuple[Any, Spec]] = {
     "trial": (trial.Trial, trial.COLUMNS),
     "carry": (carry.Carry, carry.COLUMNS),
     "familiar": (familiar.Familiar, familiar.COLUMNS),
+    "spread": (hinkley.Hinkley, hinkley.COLUMNS),
+    "wander": (wander.Wander, wander.COLUMNS),
+    "recent": (recent.Recent, recent.COLUMNS),
     "guard": (guard.Guard, guard.COLUMNS),
 }
 ENTITY: dict[str, tuple[Any, Spec]] = {

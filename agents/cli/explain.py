@@ -31,6 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace, out: Out) -> int:
     """Run it."""
+    from agents.experiments import moment
     from engine.transfer.history import history
 
     told = history(records_of(args), args.name)
@@ -43,18 +44,8 @@ def main(args: argparse.Namespace, out: Out) -> int:
         out.say("nothing was lent to it, decided about it or done to it")
     for event in told["events"]:
         about = event["series"] or (event["entity"] if len(entities) > 1 else "")
-        out.say(f"{_moment(event['at_ms'])}  {event['what']:<10}  {f'{about}: ' if about else ''}{event['text']}")
+        out.say(f"{moment(event['at_ms'])}  {event['what']:<10}  {f'{about}: ' if about else ''}{event['text']}")
         for line in (event.get("worth"), *event.get("class_worth", ())):
             if line:
                 out.say(f"{'':<34}{line}")
     return 0
-
-
-def _moment(at_ms: int) -> str:
-    """Event time, UTC."""
-    from datetime import UTC, datetime
-
-    try:
-        return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    except (OverflowError, ValueError, OSError):
-        return f"{at_ms} ms"

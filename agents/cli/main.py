@@ -38,6 +38,7 @@ COMMANDS = {
     "apply": Command("carry out a plan on workers that run, or withdraw what was lent", "apply"),
     "transfer": Command("what a seed was worth, measured: the report", "transfer"),
     "explain": Command("the transfer history of a series or an entity", "explain"),
+    "experiments": Command("what was tried on the models, and what came of it", "experiments"),
     "label": Command("answer an escalation, or mark a window of a series", "label"),
     "check": Command("will this configuration work here?", "check"),
     "alert": Command("test a sink; list what it did not take, and send it again", "alert"),

@@ -42,6 +42,8 @@ WINSOR, CALM_WINSOR = 2.0, 50.0
 THAW_FROM, THAW_WALK, THAW_OFF, THAW_SURE = 60.0, 6.0, 1.0, 3.0
 #: Samples after which a step can be bounded by experience, and what is nonsense before.
 YOUNG, NONSENSE = 8.0, 1e6
+#: The least share of a variance that was set which is the series' own.
+OWN_LEAST = 0.05
 #: A metric outside +-6 more often than this is bursty; its bursts are no news.
 RARE = 0.005
 
@@ -191,7 +193,22 @@ def _is_nonsense(level: Level, row: int, value: float) -> bool:
 def relevel(level: Level, row: int, mean: float, sd: float) -> None:
     """A deploy moved the series: take the mean that it has now, and the spread from before."""
     level.mean[row] = mean
-    level.var[row] = sd * sd
+    widen(level, row, sd)
+
+
+def widen(level: Level, row: int, sd: float) -> None:
+    """Have `scale` give sd: the variance is what is left of it beside what it is shrunk to."""
+    count, prior = float(level.count[row]), float(level.prior_rows[row])
+    wanted = float(level.prior_ratio[row]) * float(level.step[row])
+    own = (sd * sd * (count + prior) - prior * wanted) / max(count, 1.0)
+    level.var[row] = max(own, OWN_LEAST * sd * sd)
+
+
+def rescale(level: Level, row: int, factor: float) -> None:
+    """All of its values are `factor` times what they were."""
+    level.mean[row] *= factor
+    level.var[row] *= factor * factor
+    level.step[row] *= factor * factor
 
 
 def distil(level: Level, row: int) -> dict[str, float]:

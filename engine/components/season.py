@@ -197,6 +197,28 @@ def relevel(season: Season, row: int, mean: float, sd: float, level: float, slot
         season.profile[slot, row] = entry
 
 
+def rescale(season: Season, row: int, factor: float, sigma: float) -> None:
+    """The sd that everything is measured in is `factor` times what it was, and the residual `sigma` of the new one."""
+    season.profile[:, row] /= np.float32(factor)
+    known = season.steady[:, row] != NO_STEADY
+    season.steady[known, row] = np.clip(np.rint(season.steady[known, row] / factor), -127, 127).astype(np.int8)
+    season.level[row] /= np.float32(factor)
+    season.sigma[row] = sigma
+
+
+def turn(season: Season, row: int, slots: int) -> None:
+    """The day comes `slots` quarters of an hour later than it did."""
+    for column in (season.profile, season.steady, season.visits):
+        column[:, row] = np.roll(column[:, row], slots)
+    season.spread[:, row] = np.roll(season.spread[:, row], round(slots / SLOTS_AN_HOUR))
+
+
+def relearn(season: Season, row: int) -> None:
+    """Another day than it was: nothing is steady any more, and each slot follows its next samples."""
+    season.steady[:, row] = NO_STEADY
+    season.visits[:, row] = np.minimum(season.visits[:, row], 1)
+
+
 def distil(season: Season, row: int) -> dict[str, Any]:
     """The centred shape in sd, with the visits behind it: no level, no unit."""
     profile = season.profile[:, row].astype(np.float64)

@@ -53,12 +53,14 @@ def moves(told: list[Record]) -> list[dict[str, Any]]:
 def test_after_a_deploy_the_order_brings_the_forecast_back(seed: int) -> None:
     shard, batch = deploy(5.0, seed=seed)
     told, parts = tuned(shard, batch, Tuner())
-    drifts, orders = moves(told), [v for v in of(told, "experiments") if v["at_ms"] >= DEPLOYED_MS]
-    assert len(drifts) == len(orders) == 1
+    drifts, trials = moves(told), [v for v in of(told, "experiments") if v["at_ms"] >= DEPLOYED_MS]
+    assert len(drifts) == 1
+    assert [v["finding"] for v in trials[:2]] == ["started", "kept"]
+    orders = trials[1:2]
     at = (drifts[0]["at_ms"] - START_MS) // MINUTE_MS
     assert SHIFTED + 10 <= at <= SHIFTED + 60
-    assert abs(orders[0]["before"]["level"]) < 1.0
-    assert orders[0]["after"]["level"] == pytest.approx(5.0, abs=1.5)
+    assert abs(orders[0]["before"]["mean"]) < 1.0
+    assert orders[0]["after"]["mean"] == pytest.approx(5.0, abs=1.5)
     error = error_by_tick(batch, parts)
     before, soon = np.nanmean(error[1500:SHIFTED]), np.nanmean(error[at + 60 : at + 360])
     assert soon < 1.3 * before
@@ -116,7 +118,7 @@ def test_an_order_says_what_to_do_to_whom_and_why() -> None:
     order = Tuner().order_for(drift())
     assert order is not None
     assert (order["schema"], order["kind"], order["component"]) == ("graft.order/1", "retune", "level")
-    assert order["params"] == {"shift": 4.0, "mean": 0.5, "sd": 2.0, "season_level": 0.1}
+    assert order["params"] == {"action": "relevel", "shift": 4.0, "mean": 0.5, "sd": 2.0, "season_level": 0.1}
     assert order["target"] == {"topic": "metrics", "partition": 3, "series": "a", "entity": "host=a"}
     assert order["follows"] == drift()["follows"]
     assert "it moved" in order["because"]

@@ -64,7 +64,7 @@ def test_all_sorts_of_records_were_told(told: list[Record]) -> None:
     found = {(r.topic, r.value.get("state", r.value.get("kind"))) for r in told}
     assert found >= {
         ("alerts", "firing"), ("alerts", "resolved"), ("escalations", "opened"), ("escalations", "expired"),
-        ("drift", "level"), ("drift", "absent"), ("drift", "flat"), ("drift", "gap"), ("experiments", None),
+        ("drift", "level"), ("drift", "absent"), ("drift", "flat"), ("drift", "gap"), ("experiments", "retune"),
     }  # fmt: skip
 
 

@@ -54,13 +54,13 @@ def test_white_noise_hardly_drifts() -> None:
 
 
 def test_slow_noise_hardly_drifts() -> None:
-    """AR(.9): each value keeps nine tenths of the last. At most about one drift a series and week of minutes."""
+    """AR(.9): each value keeps nine tenths of the last. At most about two drifts a series and week of minutes."""
     rng = np.random.default_rng(1)
     noise = rng.normal(size=(10_000, 20))
     values = np.zeros_like(noise)
     for t in range(1, len(noise)):
         values[t] = 0.9 * values[t - 1] + noise[t]
-    assert false_alarms(values) <= 30
+    assert false_alarms(values) <= 40
 
 
 def test_a_spike_is_no_shift() -> None:
