@@ -101,12 +101,12 @@ class Browser:
             raise RuntimeError(str(found["exceptionDetails"]))
         return found["result"].get("value")
 
-    async def until(self, expression: str, *, timeout_s: float = 10.0) -> Any:
-        """Wait until an expression is true; its value. TimeoutError names it and what the page shows."""
+    async def until(self, expression: str, *, timeout_s: float = 10.0) -> None:
+        """Wait until an expression is true. TimeoutError names it and what the page shows."""
         end_s = time.monotonic() + timeout_s
         while time.monotonic() < end_s:
-            if value := await self.evaluate(expression):
-                return value
+            if await self.evaluate(f"Boolean({expression})"):
+                return
             await asyncio.sleep(0.05)
         text = await self.evaluate("document.body.innerText.slice(0, 1500)")
         raise TimeoutError(f"not within {timeout_s:g} s: {expression}\n{text}\n{list(self.errors)}")

@@ -28,7 +28,7 @@ BUSY_S = 5.0
 
 #: questions.rank: 0 asked, 1 opened, 2 folded, 3 closed. worth: the desk's score, else -1. answers: what was said on this
 #: page, before and after it left. refused: records that could not be used, so that somebody sees them.
-_TABLES = """
+TABLES = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS positions (
     topic TEXT, partition INTEGER, next_offset INTEGER NOT NULL, PRIMARY KEY (topic, partition)) WITHOUT ROWID;
@@ -115,7 +115,7 @@ def connect(path: Path) -> sqlite3.Connection:
             "it holds but answers not yet sent is read from the topics again."
         )
     try:
-        db.executescript(_TABLES)
+        db.executescript(TABLES)
         db.execute(f"PRAGMA user_version = {FORMAT}")
     except sqlite3.Error as error:
         db.close()

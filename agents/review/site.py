@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 import orjson
@@ -120,7 +120,7 @@ def _environment() -> Environment:
         lstrip_blocks=True, auto_reload=False,
     )  # fmt: skip
     found.filters |= {
-        "moment": words.moment, "iso": words.iso, "clock": words.clock, "length": words.length,
+        "moment": words.moment, "iso": words.iso, "clock": words.clock, "lasting": words.length,
         "figure": words.figure, "percent": words.percent, "size": words.size, "rare": words.rare,
         "answer_name": words.answer_name, "chart": chart, "share": _share, "whole_json": _pretty,
     }  # fmt: skip
@@ -143,24 +143,32 @@ _LINES = ("value", "expected", "lower", "upper")
 SAMPLES = 400
 
 
-def chart(context: Any, from_ms: Any = None, until_ms: Any = None) -> str:
-    """A context as the script reads it from an attribute; "" where it holds nothing that can be drawn."""
+class Chart(NamedTuple):
+    """What can be drawn of a context. text: for the script; rows: time, then the four numbers, for the table."""
+
+    text: str
+    rows: list[tuple[Any, ...]]
+
+
+def chart(context: Any, from_ms: Any = None, until_ms: Any = None) -> Chart | None:
+    """A context as the script reads it from an attribute; None where it holds nothing that can be drawn."""
     times = context.get("t_ms") if isinstance(context, Mapping) else None
     if not isinstance(times, list):
-        return ""
+        return None
     times = times[:SAMPLES]
     is_time = [type(t) is int and 0 <= t < 100_000_000_000_000 for t in times]
     data: dict[str, Any] = {"t": [t for t, good in zip(times, is_time, strict=True) if good]}
     if len(data["t"]) < 2 or data["t"] != sorted(data["t"]):
-        return ""
+        return None
     for name in _LINES:
         column = context.get(name)
         column = column[:SAMPLES] if isinstance(column, list) else []
         column = [*column, *[None] * (len(times) - len(column))]
         data[name] = [_drawn(value) for value, good in zip(column, is_time, strict=True) if good]
     if all(value is None for value in data["value"]):
-        return ""
-    return orjson.dumps({**data, "from": from_ms, "until": until_ms}).decode()
+        return None
+    rows = list(zip(data["t"], *(data[name] for name in _LINES), strict=True))
+    return Chart(orjson.dumps({**data, "from": from_ms, "until": until_ms}).decode(), rows)
 
 
 def _drawn(value: object) -> float | None:

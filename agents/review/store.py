@@ -17,6 +17,7 @@ import secrets
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -88,8 +89,7 @@ class Store:
         self._lock = _claim(path)
         self._db = connect(path)
         self._local = threading.local()
-        self._readers: list[sqlite3.Connection] = []
-        self._guard = threading.Lock()
+        self._free: deque[sqlite3.Connection] = deque()
         self._jobs: queue.Queue[tuple[Callable[[sqlite3.Connection], Any], Future[Any]] | None] = queue.Queue(WAITING)
         self._trimmed_s = 0.0
         self._thread = threading.Thread(target=self._run, name="review-writer", daemon=True)
@@ -108,17 +108,24 @@ class Store:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """This thread's connection, within one transaction: all that is read inside is of one moment."""
-        db: sqlite3.Connection | None = getattr(self._local, "db", None)
-        if db is None:
-            db = self._local.db = connect_reader(self.path)
-            with self._guard:
-                self._readers.append(db)
+        """A connection, within one transaction: all that is read inside is of one moment. Inside another, the same."""
+        held: sqlite3.Connection | None = getattr(self._local, "db", None)
+        if held is not None:
+            yield held
+            return
+        # Threads of the server come and go; connections stay, as many as were ever needed at once.
+        try:
+            db = self._free.pop()
+        except IndexError:
+            db = connect_reader(self.path)
         db.execute("BEGIN")
+        self._local.db = db
         try:
             yield db
         finally:
+            self._local.db = None
             db.execute("COMMIT")
+            self._free.append(db)
 
     def changed(self) -> None:
         """Something that is not in the file has changed, and pages show it."""
@@ -138,10 +145,8 @@ class Store:
         if self._thread.is_alive():
             self._jobs.put(None)
             self._thread.join(WRITE_S)
-        with self._guard:
-            for db in self._readers:
-                db.close()
-            self._readers.clear()
+        while self._free:
+            self._free.pop().close()
         self._db.close()
         if self._lock >= 0:
             os.close(self._lock)

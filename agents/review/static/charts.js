@@ -57,11 +57,12 @@
         { label: "value", stroke: colour("--blue"), width: 2, points: { show: !isDay && data.t.length < 60, size: 5, fill: colour("--blue") }, value: (_, v) => number(v) },
       ],
       bands: [{ series: [1, 2], fill: colour("--band") }],
-      hooks: { drawClear: [marked(data)] },
+      hooks: { drawClear: [marked(data)], setCursor: [(plot) => { plot.root.classList.toggle("idle", plot.cursor.idx === null || plot.cursor.idx === undefined); }] },
     };
     element.replaceChildren();
     const columns = [data.t.map((at) => at / 1000), data.upper, data.lower, data.expected, data.value];
     const plot = new uPlot(options, columns, element);
+    plot.root.classList.add("idle");
     drawn.add({ element, plot });
   }
 

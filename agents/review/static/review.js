@@ -163,5 +163,9 @@
   }
   setInterval(tell, 15000);
 
+  // On a phone the row of pages is wider than the screen.
+  const here = document.querySelector(".top nav [aria-current]");
+  if (here) here.parentElement.scrollLeft = here.offsetLeft - here.parentElement.offsetLeft - 40;
+
   if (!document.querySelector(".login")) listen();
 })();
