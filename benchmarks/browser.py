@@ -49,7 +49,8 @@ class Browser:
             "--disable-extensions", "--disable-background-networking", "--hide-scrollbars", "--remote-debugging-port=0",
             f"--user-data-dir={self._folder}", "about:blank",
         ]  # fmt: skip
-        self._process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self._process = await asyncio.to_thread(lambda: subprocess.Popen(arguments, **quiet))
         self._session = aiohttp.ClientSession()
         try:
             port = await self._port()
@@ -70,6 +71,7 @@ class Browser:
         """End it."""
         if hasattr(self, "_reader"):
             self._reader.cancel()
+            await self._socket.close()
         await self._session.close()
         self._process.terminate()
         try:
@@ -176,5 +178,3 @@ class Browser:
             self.errors.append(f"{params['entry']['text']} {params['entry'].get('url', '')}"[:500])
         elif method == "Runtime.consoleAPICalled" and params["type"] in ("error", "assert"):
             self.errors.append(str(params["args"])[:500])
-
-

@@ -76,13 +76,14 @@ def escalation(n: int, state: str = "opened", **more: Any) -> dict[str, Any]:
         head |= {
             "severity": 2.5 + n % 30 / 10, "confidence": 0.35 + n % 40 / 100, "page": 0.4 + n % 6 / 10,
             "contributors": contributors(n), "components": COMPONENTS, "borrowed": {"level": 0.4, "tail": 0.12},
-            "because": f"{entity_of(n)}: {series_of(n)} is 71.3, expected 50.2 (45.2 to 55.2); 2 more series are unusual "
-            "with it.",
+            "because": f"{entity_of(n)}: {series_of(n)} is 71.3, expected 50.2 (45.2 to 55.2); 2 more series are "
+            "unusual with it.",
             "expires_ms": opened_ms + 7_200_000, "context": context(series_of(n), opened_ms, seed=n),
         }  # fmt: skip
     if state in ("asked", "folded"):
         head |= {
-            "score": round(5 - n % 50 / 10, 2), "into": None, "due_ms": opened_ms + 7_200_000, "at_ms": opened_ms + 1000,
+            "score": round(5 - n % 50 / 10, 2), "into": None, "due_ms": opened_ms + 7_200_000,
+            "at_ms": opened_ms + 1000,
             "rule": "The question expires after 2 h; if its severity passes 6, it pages.",
         }  # fmt: skip
     if state == "answered":
@@ -111,14 +112,16 @@ def effect(said: Mapping[str, Any], **more: Any) -> dict[str, Any]:
         "schema": "graft.experiment/1", "id": stable_id("order", said["id"]), "at_ms": said["at_ms"] + 1500,
         "environment": "eu", "entity": said["entity"], "series": said["series"],
         "order": {
-            "schema": "graft.order/1", "id": stable_id("order", said["id"]), "kind": "label", "component": "calibration",
+            "schema": "graft.order/1", "id": stable_id("order", said["id"]), "kind": "label",
+            "component": "calibration",
             "params": params, "target": {"series": said["series"]},
             "because": f"{said['by']} answered {said['answer']}: page later here",
         },
         "before": {"page_gate": 0.0, "series_gate": 0.0, "level": 50.2},
         "after": {"page_gate": 0.4, "series_gate": 0.2, "level": 50.2},
         "effects": [
-            {"what": "It takes half as much again to page here.", "entity": said["entity"], "series": None, "before": 0.0,
+            {"what": "It takes half as much again to page here.", "entity": said["entity"], "series": None,
+             "before": 0.0,
              "after": 0.4},
             {"what": "A sister series follows, by half of that.", "entity": said["entity"], "series": series_of(7),
              "before": 0.0, "after": 0.2},

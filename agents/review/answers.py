@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from agents import label
 from agents.review import history, questions
 from agents.review.words import MARKING, stretch
+from engine.errors import GraftError
 from engine.series import stable_id
 
 REASON_CAP = 500
@@ -25,7 +26,7 @@ REASON_CAP = 500
 LONGEST_MS = 31 * 86_400_000
 
 
-class Refused(Exception):
+class RefusedAnswerError(GraftError):
     """Why an answer was not taken, in one sentence, with the status of HTTP."""
 
     def __init__(self, sentence: str, status: int = 400) -> None:
@@ -40,19 +41,19 @@ class Answer(NamedTuple):
     about: str
 
 
-def answer_of(
-    db: sqlite3.Connection, form: Mapping[str, str], *, person: str, environment: str, now_ms: int
-) -> Answer:
-    """The label that a form asks for; Refused says why there is none."""
+def answer_of(db: sqlite3.Connection, form: Mapping[str, str], *, person: str, environment: str, now_ms: int) -> Answer:
+    """The label that a form asks for; RefusedAnswerError says why there is none."""
     said, kind, name = form.get("answer", ""), form.get("kind", "question"), form.get("about", "")
     if said not in label.ANSWERS:
-        raise Refused(f"The answer is {said[:40]!r}; it must be one of {', '.join(label.ANSWERS)}.")
+        raise RefusedAnswerError(f"The answer is {said[:40]!r}; it must be one of {', '.join(label.ANSWERS)}.")
     reason = form.get("reason", "").strip()
     if len(reason) > REASON_CAP:
-        raise Refused(f"The reason has {len(reason)} characters; at most {REASON_CAP}.")
+        raise RefusedAnswerError(f"The reason has {len(reason)} characters; at most {REASON_CAP}.")
     about = questions.question(db, name) if kind == "question" else history.alert(db, name)
     if about is None:
-        raise Refused(f"The {'question' if kind == 'question' else 'alert'} {name[:40]} is not here any more.", 404)
+        raise RefusedAnswerError(
+            f"The {'question' if kind == 'question' else 'alert'} {name[:40]} is not here any more.", 404
+        )
     from_ms, until_ms = _stretch(form, about, said)
     is_open = kind == "question" and about["status"] != "expired"
     overrides = _overridden(db, about, form, person) if kind == "question" else _last(db, name, person)
@@ -82,7 +83,7 @@ def taken_back(record: Mapping[str, Any], *, now_ms: int) -> dict[str, Any]:
 
 
 def moment_ms(text: str) -> int | None:
-    """A time in UTC as the page shows it; None for none. Refused for anything else.
+    """A time in UTC as the page shows it; None for none. RefusedAnswerError for anything else.
 
     >>> moment_ms("2026-09-21 14:13:20"), moment_ms("")
     (1790000000000, None)
@@ -92,7 +93,7 @@ def moment_ms(text: str) -> int | None:
     try:
         found = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise Refused(f"The time is {text[:40]!r}; write it as 2026-01-31 10:00:00 (UTC).") from None
+        raise RefusedAnswerError(f"The time is {text[:40]!r}; write it as 2026-01-31 10:00:00 (UTC).") from None
     return int(found.replace(tzinfo=found.tzinfo or UTC).timestamp() * 1000)
 
 
@@ -106,23 +107,21 @@ def _stretch(form: Mapping[str, str], about: Mapping[str, Any], said: str) -> tu
     first, last = stretch(about)
     from_ms, until_ms = first if from_ms is None else from_ms, last if until_ms is None else until_ms
     if until_ms < from_ms:
-        raise Refused("The stretch ends before it begins; swap the two times.")
+        raise RefusedAnswerError("The stretch ends before it begins; swap the two times.")
     if until_ms - from_ms > LONGEST_MS:
-        raise Refused("The stretch is longer than 31 days; nobody marks so much by hand.")
+        raise RefusedAnswerError("The stretch is longer than 31 days; nobody marks so much by hand.")
     return from_ms, until_ms
 
 
-def _overridden(
-    db: sqlite3.Connection, about: Mapping[str, Any], form: Mapping[str, str], person: str
-) -> str | None:
-    """The label that this answer replaces. Refused where somebody else was first and the form does not say so."""
+def _overridden(db: sqlite3.Connection, about: Mapping[str, Any], form: Mapping[str, str], person: str) -> str | None:
+    """The label that this answer replaces. RefusedAnswerError where somebody else was first and the form does not say so."""
     last = _last(db, about["id"], person)
     if about["status"] != "answered":
         return last
     known = about["label"]
     if about["person"] != person and form.get("overrides") != known:
-        raise Refused(
-            f"{about['person'] or 'Somebody'} has answered this meanwhile: {about['answer']}. Open it to overrule that.",
+        raise RefusedAnswerError(
+            f"{about['person'] or 'Somebody'} has answered this meanwhile: {about['answer']}. Open it to overrule.",
             409,
         )
     return last or known

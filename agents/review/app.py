@@ -120,7 +120,9 @@ def app_of(site: Site, *, stopping: asyncio.Event, **gate: object) -> Gate:
         status = error.status_code if isinstance(error, HTTPException) else 500
         if status == 404:
             return site.missing(request, "There is no such page.")
-        return PlainTextResponse(f"{error}\n" if isinstance(error, HTTPException) else "A defect of Graft; see the log.\n", status)
+        return PlainTextResponse(
+            f"{error}\n" if isinstance(error, HTTPException) else "A defect of Graft; see the log.\n", status
+        )
 
     application = Starlette(routes=routes, exception_handlers={HTTPException: failed, 500: failed})
     ways.gate = Gate(application, sessions=site.sessions, **gate)  # type: ignore[arg-type]

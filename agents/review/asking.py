@@ -1,16 +1,18 @@
-"""Asking: the queue, one question, and what comes back from people. Handlers; the file's questions are questions.py's."""
+"""Asking: the queue, one question, and what people answer. Handlers; what they ask of the file is questions.py's."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
 from agents.review import answers, questions
-from agents.review.outbox import Full
+from agents.review.outbox import FullError
 from agents.review.session import Session
 from agents.review.site import Site, local, whole
-from agents.review.store import Busy
+from agents.review.store import BusyError
 from agents.review.words import answer_name, stretch, why_unsure
 
 #: Answers that one session may give in a minute; a person gives a few.
@@ -39,11 +41,13 @@ class Asking:
         with self._site.store.reading() as db:
             of = questions.question(db, name)
             if of is None:
-                return self._site.missing(request, "This question is not here. It may be older than what the page keeps.")
+                return self._site.missing(
+                    request, "This question is not here. It may be older than what the page keeps."
+                )
             given = questions.labels_of(db, name)
             if of["status"] == "expired" and of["series"]:
                 given += questions.labels_about(db, of["series"], of["opened_ms"])
-            shown = {
+            shown: dict[str, Any] = {
                 "of": of, "labels": given, "effects": questions.effects(db, given, name),
                 "similar": questions.similar(db, of), "under": questions.folded_into(db, name),
                 "said": questions.said_here(db, [name]).get(name),
@@ -70,9 +74,9 @@ class Asking:
                     now_ms=int(site.clock() * 1000),
                 )  # fmt: skip
             held = site.outbox.put(found.record, about=found.about)
-        except answers.Refused as error:
+        except answers.RefusedAnswerError as error:
             return site.said(request, str(error), status=error.status, back=back)
-        except (Busy, Full) as error:
+        except (BusyError, FullError) as error:
             return site.said(request, f"The answer was not taken: {error}", status=503, back=back)
         told = f"{answer_name(found.record['answer'])}: {found.record['series']}."
         if not held.is_new:
@@ -96,7 +100,7 @@ class Asking:
                 return site.said(request, "There is nothing of yours to take back.", status=404, back=back)
             record = answers.taken_back(orjson.loads(row["record"]), now_ms=int(site.clock() * 1000))
             site.outbox.put(record, about=row["about"], undo_s=0.0)
-        except (Busy, Full) as error:
+        except (BusyError, FullError) as error:
             return site.said(request, f"It was not taken back: {error}", status=503, back=back)
         return site.said(request, "It had left already; `unsure` is sent after it, which overrides it.", back=back)
 

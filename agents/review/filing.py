@@ -121,7 +121,8 @@ INSERT INTO alerts VALUES (:id, :incident, :environment, :entity, :series, :stat
 ON CONFLICT (id) DO UPDATE SET
     state = CASE WHEN state = 'resolved' THEN state ELSE excluded.state END,
     started_ms = min(started_ms, excluded.started_ms), ended_ms = coalesce(ended_ms, excluded.ended_ms),
-    severity = max(coalesce(severity, 0), coalesce(excluded.severity, 0)), because = coalesce(excluded.because, because),
+    severity = max(coalesce(severity, 0), coalesce(excluded.severity, 0)),
+    because = coalesce(excluded.because, because),
     firing = coalesce(firing, excluded.firing), resolved = coalesce(resolved, excluded.resolved),
     seen_s = excluded.seen_s
 """
@@ -188,12 +189,12 @@ def order(db: sqlite3.Connection, came: Came, seen_s: float) -> None:
 
 
 def experiment(db: sqlite3.Connection, came: Came, seen_s: float) -> None:
-    """A record of graft.experiments. A later one of the same id (a trial that has ended) takes the place of the first."""
+    """A record of graft.experiments. A later one of the same id (a trial that has ended) replaces the first."""
     if came.value is None:
         return  # a tombstone of a compacted topic
     record = parsed(came, schema="graft.experiment/1")
-    obeyed = record.get("order") if isinstance(record.get("order"), Mapping) else {}
-    params = obeyed.get("params") if isinstance(obeyed.get("params"), Mapping) else {}
+    obeyed = _inner(record, "order")
+    params = _inner(obeyed, "params")
     at_ms, who = _moment(record, "at_ms") or came.timestamp_ms, _who(record)
     evidence = record.get("escalation") or params.get("escalation")
     row = (
@@ -257,6 +258,11 @@ def _component(record: Mapping[str, Any]) -> str | None:
     found = record.get("components")
     first = found[0] if isinstance(found, list) and found else None
     return text(first.get("name")) if isinstance(first, Mapping) else None
+
+
+def _inner(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = record.get(name)
+    return value if isinstance(value, Mapping) else {}
 
 
 def _id(record: Mapping[str, Any], name: str) -> str:

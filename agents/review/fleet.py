@@ -60,7 +60,9 @@ def fleet_of(shards: Sequence[ShardRead], db: sqlite3.Connection, *, wanted: str
     decided = history.decisions(db, [one.entity for one, _ in shown])
     tiles: Counter[str] = Counter()
     for shard in shards:
-        tiles.update({name: shard.counters.get(name, 0) for name in ("entities", "series", "absent", "seeded", "alerts")})
+        tiles.update(
+            {name: shard.counters.get(name, 0) for name in ("entities", "series", "absent", "seeded", "alerts")}
+        )
     lines = [line_of(one, decided.get(one.entity)) for one, _ in shown]
     return Fleet(counts, tiles, lines, len(chosen), page, len(chosen) > page * PAGE)
 
@@ -102,7 +104,7 @@ def day_of(learned: Learned | None) -> dict[str, Any] | None:
     """The shape of a day as a chart: what is expected in each quarter of an hour, and the band around it."""
     if learned is None or not any(learned.visited):
         return None
-    half = learned.half_band if learned.half_band == learned.half_band else 3 * learned.sd  # noqa: PLR0124 - NaN
+    half = learned.half_band if learned.half_band == learned.half_band else 3 * learned.sd
     step_ms = DAY_MS // SLOTS
     expected = [value if seen else None for value, seen in zip(learned.profile, learned.visited, strict=True)]
     return {

@@ -5,10 +5,10 @@ application; knows none of its pages but the ways in.
 
     host -> session (cookie, or Bearer for scripts) -> body within its limits -> a form's token -> the page
 
-Not obvious, two things. (1) The host is checked on loopback as well: a page of somebody else whose name is made to point
-to 127.0.0.1 (DNS rebinding) runs in this machine's browser. (2) The cookie is SameSite=Strict, so a link from a chat or a
-pager comes without it. Such a visitor gets a page that calls itself again, this time from here; only then is he asked to
-log in.
+Not obvious, two things. (1) The host is checked on loopback as well: a page of somebody else whose name is made to
+point to 127.0.0.1 (DNS rebinding) runs in this machine's browser. (2) The cookie is SameSite=Strict, so a link from a
+chat or a pager comes without it. Such a visitor gets a page that calls itself again, this time from here; only then is
+he asked to log in.
 """
 
 from __future__ import annotations
@@ -273,5 +273,3 @@ async def _body(headers: Headers, receive: Receive) -> bytes | None:
 
 def _refused(status: int, sentence: str) -> Response:
     return PlainTextResponse(f"{sentence}\n", status)
-
-

@@ -88,7 +88,7 @@ def drifts_of(db: sqlite3.Connection, column: str, name: str, most: int = 20) ->
 
 
 def experiments(db: sqlite3.Connection, wanted: Mapping[str, str], page: int) -> Listed:
-    """Experiments, newest first. wanted: kind, finding, component, action, series or entity; empty ones count as any."""
+    """Experiments, newest first. wanted: kind, finding, component, action, series or entity; "" is any."""
     given = {name: value for name, value in wanted.items() if value}
     assert set(given) <= {"kind", "finding", "component", "action", "series", "entity"}
     where = " AND ".join(f"{name} = ?" for name in given)

@@ -24,7 +24,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from agents.review.store import Busy, Store
+from agents.review.store import BusyError, Store
+from engine.errors import OutsideError
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ MOST_WAIT_S, GIVE_UP_S = 30.0, 86_400.0
 AT_ONCE = 50
 
 
-class Full(Exception):
+class FullError(OutsideError):
     """No more answers are taken; says why, in one sentence."""
 
 
@@ -70,13 +71,13 @@ class Outbox:
         self._soon = threading.Event()
 
     def put(self, record: Mapping[str, Any], *, about: str, undo_s: float | None = None) -> Held:
-        """Keep a label until it leaves. about: the question or the alert. Full or Busy where it cannot be kept."""
+        """Keep a label until it leaves. about: the question or the alert. FullError or BusyError where it cannot be kept."""
         now_s, wait_s = self._clock(), self.undo_s if undo_s is None else undo_s
 
         def insert(db: sqlite3.Connection) -> Held:
             held = db.execute("SELECT count(*) FROM answers WHERE state = 'held'").fetchone()[0]
             if held >= HELD_CAP:
-                raise Full(f"{held} answers wait for the broker already; none is taken until some have left.")
+                raise FullError(f"{held} answers wait for the broker already; none is taken until some have left.")
             known = db.execute("SELECT state, due_s FROM answers WHERE label = ?", (record["id"],)).fetchone()
             if known is not None and known[0] in ("held", "sent"):
                 return Held(record["id"], known[1], is_new=False)
@@ -110,8 +111,8 @@ class Outbox:
             self._soon.clear()
             try:
                 self.turn()
-            except (Busy, sqlite3.Error) as error:
-                log.error("Answers could not be sent now: %s", error)
+            except (BusyError, sqlite3.Error) as error:
+                log.warning("Answers could not be sent now: %s", error)
                 self.stop.wait(1.0)
 
     def turn(self) -> None:
@@ -129,8 +130,8 @@ class Outbox:
         self._store.write(lambda db: self._settle(db, rows, failures))
 
     def _leaving(self, db: sqlite3.Connection) -> list[tuple[str, bytes]]:
-        """The answers that are due; from now on they can no longer be taken back. A negative number of attempts says so;
-        what a crash leaves that way is due again at the next start."""
+        """The answers that are due; from now on they can no longer be taken back. A negative number of attempts says
+        so; what a crash leaves that way is due again at the next start."""
         now_s = self._clock()
         rows = db.execute(
             "SELECT label, record FROM answers WHERE state = 'held' AND due_s <= ? ORDER BY made_s LIMIT ?",

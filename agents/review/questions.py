@@ -46,8 +46,10 @@ class Listed(NamedTuple):
 
 
 class Queue(NamedTuple):
-    """The queue as it is shown. under: folded ones by the id that stands for them, and how many; said: what was answered
-    here and has not come back, by question."""
+    """The queue as it is shown. under: folded ones by the id that stands for them, and how many.
+
+    said: what was answered here and has not come back, by question.
+    """
 
     listed: Listed
     under: Mapping[str, list[Row]]
@@ -57,7 +59,7 @@ class Queue(NamedTuple):
 
 def counts(db: sqlite3.Connection) -> dict[str, int]:
     """Open questions by status."""
-    found = {status: 0 for status in ("asked", "opened", "folded")}
+    found = dict.fromkeys(("asked", "opened", "folded"), 0)
     found |= {row[0]: row[1] for row in db.execute(_COUNTS)}
     return {**found, "open": sum(found.values())}
 
@@ -70,6 +72,7 @@ WHERE rank < 3 GROUP BY rank
 
 def queue(db: sqlite3.Connection, *, status: str, page: int) -> Queue:
     """One page of questions: all that are open, or those of one status."""
+    values: tuple[Any, ...]
     if status == "open":
         sql, values = f"SELECT {_LIST} {_OPEN} {_ORDER}", ()
     elif status in ("asked", "folded"):

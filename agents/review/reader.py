@@ -4,9 +4,9 @@ Owns the consumer and what is known of the broker: whether it answers, since whe
 A plain confluent_kafka loop in a thread. Positions lie in the transaction of the rows that were read, so a page that is
 killed goes on where its file ends: nothing is lost, and nothing counts twice.
 
-Not obvious: a record that cannot be used is counted and shown on the page, and no dead letter: each of these topics has
-an owner (notifier, reviewer, tuner, detector) who writes that, once, while there may be many pages. And silence is no
-sign of a broker that is away, so it is asked for its topics every few seconds, which also finds partitions that are new.
+Not obvious: a record that cannot be used is counted and shown on the page, and is no dead letter: each topic has an
+owner (notifier, reviewer, tuner, detector) who writes that, once, while there may be many pages. And silence is no
+sign of a broker that is away, so it is asked for its topics every few seconds, which also finds new partitions.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from agents.came import Came
 from agents.review.filing import FILERS
-from agents.review.store import Busy, Store
+from agents.review.store import BusyError, Store
 from engine.errors import BadSample
 
 log = logging.getLogger(__name__)
@@ -53,9 +53,7 @@ class Heard(NamedTuple):
 class Reader:
     """Runs until `stop`, in one thread. counters: records, refused, gaps, client_errors of this life."""
 
-    def __init__(
-        self, opened: Opened, store: Store, *, prefix: str, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, opened: Opened, store: Store, *, prefix: str, clock: Callable[[], float] = time.time) -> None:
         self.counters: Counter[str] = Counter()
         self.heard = Heard(since_s=clock())
         self.stop = threading.Event()
@@ -118,7 +116,7 @@ class Reader:
         self._count_behind()
 
     def _begin(self, new: set[tuple[str, int]]) -> None:
-        known = self._store.write(lambda db: _positions(db))
+        known = self._store.write(_positions)
         self._next |= {place: known.get(place, BEGINNING) for place in new}
         self._assign()
 
@@ -132,8 +130,8 @@ class Reader:
         cames = [Came.of_client(message) for message in messages]
         try:
             refused = self._store.write(lambda db: self._file(db, cames))
-        except Busy as error:
-            log.error("%s The records are read again in %g s.", error, DISK_WAIT_S)
+        except BusyError as error:
+            log.warning("%s The records are read again in %g s.", error, DISK_WAIT_S)
             self.stop.wait(DISK_WAIT_S)
             self._assign()
             return

@@ -23,11 +23,11 @@ import orjson
 from engine.errors import OutsideError
 
 FORMAT = 1
-#: A reader waits so long for a writer that has the whole file (a checkpoint of the log); the writer for another process.
+#: A reader waits so long for a writer that has the whole file, as at a checkpoint of the log.
 BUSY_S = 5.0
 
-#: questions.rank: 0 asked, 1 opened, 2 folded, 3 closed. worth: the desk's score, else -1. answers: what was said on this
-#: page, before and after it left. refused: records that could not be used, so that somebody sees them.
+#: questions.rank: 0 asked, 1 opened, 2 folded, 3 closed. worth: the desk's score, else -1. answers: what was said on
+#: this page, before and after it left. refused: records that could not be used, so that somebody sees them.
 TABLES = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS positions (

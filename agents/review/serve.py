@@ -115,7 +115,8 @@ async def _serve(settings: Settings, bound: socket.socket, store: Store, ready: 
     hosts = Hosts(host, settings.review.hosts, machine=(socket.gethostname(), socket.getfqdn()))
     config = uvicorn.Config(
         app_of(site, stopping=stopping, hosts=hosts, person=_person()), http=Impatient, ws="none", lifespan="off",
-        access_log=False, log_config=None, log_level="warning", server_header=False, proxy_headers=False, date_header=False,
+        access_log=False, log_config=None, log_level="warning", server_header=False, proxy_headers=False,
+        date_header=False,
         h11_max_incomplete_event_size=HEAD_BYTES, timeout_keep_alive=KEEP_ALIVE_S, limit_concurrency=MOST_CONNECTIONS,
         timeout_graceful_shutdown=GRACE_S,
     )  # fmt: skip
@@ -203,8 +204,8 @@ def _bound(listen: str) -> socket.socket:
         bound.bind(found[4])
     except OSError as error:
         raise OutsideError(
-            f"The page cannot listen on {listen}: {error.strerror or error}. Set review.listen, or name another address "
-            "with --listen."
+            f"The page cannot listen on {listen}: {error.strerror or error}. Set review.listen, or name "
+            "another address with --listen."
         ) from None
     bound.set_inheritable(True)
     return bound

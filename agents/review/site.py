@@ -173,7 +173,7 @@ def chart(context: Any, from_ms: Any = None, until_ms: Any = None) -> Chart | No
 
 def _drawn(value: object) -> float | None:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if is_number and abs(value) < 1e300 else None  # type: ignore[arg-type,operator]
+    return float(value) if is_number and abs(value) < 1e300 else None  # type: ignore[arg-type]
 
 
 def _share(value: object) -> float:

@@ -181,7 +181,7 @@ class States:
             self.why = ""
         except GraftError as error:
             self.why = str(error)
-        except Exception as error:  # noqa: BLE001 - a thread that dies silently leaves a page that waits for ever
+        except Exception as error:
             log.exception("The states could not be read")
             self.why = f"The states could not be read ({type(error).__name__}); the log has the reason."
         self._changed()

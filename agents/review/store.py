@@ -74,7 +74,7 @@ REFUSED_KEPT = 1000
 SHARDS_KEPT = 4096
 
 
-class Busy(Exception):
+class BusyError(OutsideError):
     """The file cannot be written now; says why, in one sentence."""
 
 
@@ -96,15 +96,15 @@ class Store:
         self._thread.start()
 
     def write(self, job: Callable[[sqlite3.Connection], T], *, timeout_s: float = WRITE_S) -> T:
-        """Carry out `job` in a transaction, and wait until it is on disk. Busy where that does not come about."""
+        """Carry out `job` in a transaction, and wait until it is on disk. BusyError where that does not come about."""
         done: Future[T] = Future()
         try:
             self._jobs.put((job, done), timeout=timeout_s)
             return done.result(timeout_s)
         except (queue.Full, TimeoutError):
-            raise Busy(f"The page's file {self.path} was not written within {timeout_s:g} s; try again.") from None
+            raise BusyError(f"The page's file {self.path} was not written within {timeout_s:g} s; try again.") from None
         except sqlite3.Error as error:
-            raise Busy(f"The page's file {self.path} cannot be written: {error}.") from error
+            raise BusyError(f"The page's file {self.path} cannot be written: {error}.") from error
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
@@ -13,7 +14,6 @@ from agents.progress import read_all
 from agents.review import fleet, history, questions
 from agents.review.site import Site, whole
 from agents.review.words import stretch
-from pathlib import Path
 
 #: Rows of a comparison.
 COMPARED = 300
@@ -44,14 +44,14 @@ class Telling:
                 return RedirectResponse(f"/incident/{of}", 303)
             if found is None:
                 return self._site.missing(request, "This incident is not here. It may be older than what is kept.")
-            of, alerts = found
+            incident, alerts = found
             for one in alerts:
-                given = [row for row in questions.labels_about(db, one["series"] or "", one["started_ms"])]
+                given = list(questions.labels_about(db, one["series"] or "", one["started_ms"]))
                 one["labels"] = [row for row in given if _is_about(row, one)]
                 one["effects"] = questions.effects(db, one["labels"], None) if one["labels"] else []
                 one["marked"] = stretch(one)
             said = questions.said_here(db, [one["id"] for one in alerts])
-        return self._site.page(request, "incident.html", of=of, alerts=alerts, said=said)
+        return self._site.page(request, "incident.html", of=incident, alerts=alerts, said=said)
 
     def series(self, request: Request) -> Response:
         """A series: its band, what was asked and told, drift, re-tunes, what it has borrowed."""
@@ -75,13 +75,15 @@ class Telling:
         with self._site.store.reading() as db:
             shown = _about(db, "entity", name)
             decided = history.decisions(db, [name]).get(name)
-        standing = next((one for shard in self._site.states.shards() for one in shard.entities if one.entity == name), None)
+        standing = next(
+            (one for shard in self._site.states.shards() for one in shard.entities if one.entity == name), None
+        )
         if standing is None and not any(shown.values()):
             return self._site.missing(request, "Nothing is known of this entity here.")
         line = fleet.line_of(standing, decided) if standing is not None else None
         return self._site.page(
-            request, "entity.html", name=name, line=line, decided=decided, members=self._site.states.series_of(name)[:200],
-            states=self._site.states, **shown,
+            request, "entity.html", name=name, line=line, decided=decided,
+            members=self._site.states.series_of(name)[:200], states=self._site.states, **shown,
         )  # fmt: skip
 
     def search(self, request: Request) -> Response:
@@ -131,7 +133,7 @@ class Telling:
     def compare(self, request: Request) -> Response:
         """Two experiments side by side."""
         pair = request.query_params.getlist("id")[:2]
-        pair = pair if pair else [request.query_params.get(name, "") for name in ("a", "b")]
+        pair = pair or [request.query_params.get(name, "") for name in ("a", "b")]
         with self._site.store.reading() as db:
             found = [history.experiment(db, name) for name in pair]
         if len(found) < 2 or None in found:
@@ -170,7 +172,7 @@ def _page(request: Request) -> int:
     return whole(request.query_params.get("page", "1"))
 
 
-def _about(db: Any, column: str, name: str) -> dict[str, list[Any]]:
+def _about(db: Any, column: str, name: str) -> dict[str, Any]:
     """All that the file has about a series or an entity."""
     return {
         "asked": questions.of_name(db, column, name), "alerts": history.alerts_of(db, column, name),
@@ -191,7 +193,9 @@ def flat(value: object, prefix: str = "") -> dict[str, object]:
     {'a.b': 1, 'c.0': 2}
     """
     if isinstance(value, Mapping):
-        inner = [flat(one, f"{prefix}.{name}" if prefix else str(name)) for name, one in islice(value.items(), COMPARED)]
+        inner = [
+            flat(one, f"{prefix}.{name}" if prefix else str(name)) for name, one in islice(value.items(), COMPARED)
+        ]
     elif isinstance(value, list):
         inner = [flat(one, f"{prefix}.{at}") for at, one in enumerate(value[:20])]
     else:
@@ -204,5 +208,3 @@ def _compared(first: object, second: object) -> list[tuple[str, object, object, 
     a, b = flat(first or {}), flat(second or {})
     rows = [(name, a.get(name), b.get(name), a.get(name) != b.get(name)) for name in dict.fromkeys([*a, *b])]
     return sorted(rows, key=lambda row: not row[3])
-
-

@@ -12,12 +12,12 @@ from typing import Any
 #: What each answer is called, its key, and what it does. The table of engine.feedback has the same answers.
 ANSWERS: dict[str, tuple[str, str, str]] = {
     "incident": (
-        "Incident", "a", "It was real. Here it pages a little earlier from now on, and the stretch that is marked is not "
-        "kept as normal.",
+        "Incident", "a", ("It was real. Here it pages a little earlier from now on, and the stretch that is marked is "
+        "not kept as normal."),
     ),
     "expected": (
-        "Expected", "e", "It was unusual, and known: a deploy, a load test. The stretch that is marked is not kept as "
-        "normal, and here it pages a little later.",
+        "Expected", "e", ("It was unusual, and known: a deploy, a load test. The stretch that is marked is not kept as "
+        "normal, and here it pages a little later."),
     ),
     "new_normal": ("New normal", "n", "This is how it is from now on. The level moves to where the series is now."),
     "false_alarm": ("False alarm", "f", "Nothing was wrong. Here it takes more to page from now on."),
@@ -74,7 +74,7 @@ def length(ms: object) -> str:
         return "-"
     seconds = round(max(0.0, ms) / 1000)
     units = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
-    parts = []
+    parts = list[str]()
     for size, name in units:
         count, seconds = divmod(seconds, size)
         if count or parts:
@@ -137,7 +137,9 @@ def why_unsure(record: Mapping[str, Any]) -> list[str]:
     if isinstance(confidence, (int, float)) and not found:
         found.append(f"Its confidence is {percent(confidence)}; 50 % is a coin's worth.")
     if isinstance(page, (int, float)) and page < 1:
-        found.append(f"Its urgency is {figure(page, 2)}; from 1 on it pages: it is not both sudden and rare enough here.")
+        found.append(
+            f"Its urgency is {figure(page, 2)}; from 1 on it pages: it is not both sudden and rare enough here."
+        )
     borrowed = record.get("borrowed")
     shares = sorted(_shares(borrowed), key=lambda one: -one[1]) if isinstance(borrowed, Mapping) else []
     if shares and shares[0][1] >= 0.2:

@@ -40,9 +40,7 @@ def put(db: sqlite3.Connection, topic: str, *records: Any) -> None:
 
 def dump(db: sqlite3.Connection) -> list[tuple[Any, ...]]:
     tables = ("questions", "labels", "alerts", "incidents", "drifts", "experiments", "names")
-    return [
-        (table, *row) for table in tables for row in map(tuple, db.execute(f"SELECT * FROM {table} ORDER BY 1, 2"))
-    ]
+    return [(table, *row) for table in tables for row in map(tuple, db.execute(f"SELECT * FROM {table} ORDER BY 1, 2"))]
 
 
 def test_the_order_of_states_and_their_repeats_change_nothing() -> None:
@@ -127,7 +125,8 @@ def test_the_effect_of_an_answer_is_found_by_its_order_its_label_and_its_questio
     put(db, "feedback", said)
     put(db, "experiments", made.effect(said))
     put(db, "experiments", {
-        "schema": "graft.experiment/1", "id": "u1", "kind": "unlearn", "finding": "exact", "at_ms": said["at_ms"] + 9000,
+        "schema": "graft.experiment/1", "id": "u1", "kind": "unlearn", "finding": "exact",
+        "at_ms": said["at_ms"] + 9000,
         "order": {"params": {"label": said["id"]}}, "window": {"from_ms": 1, "until_ms": 2},
     })  # fmt: skip
     found = questions.effects(db, questions.labels_of(db, said["escalation"]), said["escalation"])
@@ -148,7 +147,9 @@ def test_similar_cases_are_those_that_were_answered_the_most_alike_first(db: sql
 
 
 @pytest.mark.parametrize("topic", sorted(filing.FILERS))
-@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b"nonsense", b"\xff\xfe", b"x" * 300_000, b'{"schema":"graft.x/1"}'])
+@pytest.mark.parametrize(
+    "data", [b"", b"[]", b"{}", b"nonsense", b"\xff\xfe", b"x" * 300_000, b'{"schema":"graft.x/1"}']
+)
 def test_what_is_no_record_is_refused(db: sqlite3.Connection, topic: str, data: bytes) -> None:
     with pytest.raises(BadSample):
         put(db, topic, data)

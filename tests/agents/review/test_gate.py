@@ -31,7 +31,9 @@ def test_only_its_own_names_lead_to_the_page(scene: Scene, host: str, status: in
 
 def test_an_address_that_others_reach_goes_by_addresses_and_by_names_that_were_told() -> None:
     hosts = Hosts("0.0.0.0", ("graft.example",), machine=("box7",))
-    allowed = {name: hosts.allows(name) for name in ("10.1.2.3:80", "[fe80::1]:80", "graft.example", "box7:1", "evil.example")}
+    allowed = {
+        name: hosts.allows(name) for name in ("10.1.2.3:80", "[fe80::1]:80", "graft.example", "box7:1", "evil.example")
+    }
     assert allowed == {**dict.fromkeys(allowed, True), "evil.example": False}
 
 
@@ -160,7 +162,14 @@ def test_a_session_is_over_after_a_shift_of_nothing(guarded: Scene) -> None:
 def test_a_cookie_that_was_changed_or_made_under_another_token_is_none(guarded: Scene, scenes: Any) -> None:
     log_in(guarded, TOKEN)
     good = guarded.cookie
-    for bad in (good[:-1] + ("0" if good[-1] != "0" else "1"), good.replace(".1.", ".0.", 1), "x" * 2000, "a.b", "ü", ""):
+    for bad in (
+        good[:-1] + ("0" if good[-1] != "0" else "1"),
+        good.replace(".1.", ".0.", 1),
+        "x" * 2000,
+        "a.b",
+        "ü",
+        "",
+    ):
         guarded.cookie = bad
         assert guarded.get("/").status == 303
     other = Sessions(guarded.store.secret(), "another token")

@@ -1,4 +1,4 @@
-"""The outbox: an answer leaves once, can be taken back until it does, and outlives the page and the broker's absence."""
+"""The outbox: an answer leaves once, can be taken back until it does, and outlives page and broker."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import orjson
 import pytest
 
 from agents.review import outbox as module
-from agents.review.outbox import Full, waiting
+from agents.review.outbox import FullError, waiting
 from agents.review.store import Store
 from benchmarks import review_data as made
-
 from tests.agents.review.conftest import Failure, Scene
 
 
@@ -123,5 +122,5 @@ def test_more_than_can_be_kept_is_refused(scene: Scene, monkeypatch: pytest.Monk
     monkeypatch.setattr(module, "HELD_CAP", 3)
     for n in range(3):
         scene.outbox.put(made.label(n), about=str(n))
-    with pytest.raises(Full, match="3 answers wait"):
+    with pytest.raises(FullError, match="3 answers wait"):
         scene.outbox.put(made.label(9), about="9")

@@ -15,7 +15,6 @@ from agents.review.site import STATIC
 from benchmarks import review_data as made
 from engine import feedback
 from engine.series import stable_id
-
 from tests.agents.review.conftest import Scene
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{7*7}}{% raw %}\u202e"
@@ -28,7 +27,8 @@ def filled(scene: Scene) -> None:
 
 PATHS = [
     "/", "/?status=asked", "/?status=folded", "/?status=answered", "/?status=expired", "/?page=2", f"/item/{QUESTION}",
-    "/alerts", "/alerts?state=firing", f"/incident/{stable_id('incident', 0)}", f"/series?name={quote(made.series_of(1))}",
+    "/alerts", "/alerts?state=firing", f"/incident/{stable_id('incident', 0)}",
+    f"/series?name={quote(made.series_of(1))}",
     f"/entity?name={quote(made.entity_of(1))}", "/search", "/search?q=cpu", "/search?q=nothing-like-it", "/fleet",
     "/fleet?show=young", "/drift", "/drift?kind=level", "/experiments", "/experiments?kind=retune&finding=kept",
     f"/experiment/{made.retune(0)['id']}", f"/compare?id={made.retune(0)['id']}&id={made.retune(1)['id']}",
@@ -54,7 +54,7 @@ def test_each_page_is_there_with_and_without_records(scene: Scene, path: str) ->
 def test_the_part_of_a_page_is_what_the_page_shows(scene: Scene) -> None:
     filled(scene)
     whole, part = scene.get(f"/item/{QUESTION}").text, scene.get(f"/item/{QUESTION}", **{"hx-request": "true"}).text
-    lives = [re.search(r'<article.*?</article>', text, re.S)[0] for text in (whole, part)]  # type: ignore[index]
+    lives = [re.search(r"<article.*?</article>", text, re.DOTALL)[0] for text in (whole, part)]  # type: ignore[index]
     assert lives[0] == lives[1]
 
 
@@ -205,7 +205,12 @@ def test_what_has_expired_is_answered_as_a_stretch_of_its_series(scene: Scene) -
     (said,) = sent(scene)
     assert said["escalation"] is None
     order = feedback.order_for(said, None)
-    assert order["target"] == {"topic": "metrics", "partition": 0, "series": made.series_of(1), "entity": made.entity_of(1)}
+    assert order["target"] == {
+        "topic": "metrics",
+        "partition": 0,
+        "series": made.series_of(1),
+        "entity": made.entity_of(1),
+    }
     assert said["from_ms"] is not None
 
 
@@ -262,7 +267,9 @@ def test_a_name_may_be_chosen(scenes: Callable[..., Scene]) -> None:
 def test_what_was_made_by_others_is_what_was_published() -> None:
     from hashlib import sha256
 
-    told = dict(re.findall(r"^(\S+\.(?:js|css)) .* ([0-9a-f]{64})$", (STATIC / "VENDORED.txt").read_text(), re.M))
+    told = dict(
+        re.findall(r"^(\S+\.(?:js|css)) .* ([0-9a-f]{64})$", (STATIC / "VENDORED.txt").read_text(), re.MULTILINE)
+    )
     assert set(told) == {path.name for path in STATIC.iterdir() if ".min." in path.name}
     for name, digest in told.items():
         assert sha256((STATIC / name).read_bytes()).hexdigest() == digest
@@ -278,9 +285,10 @@ def luminance(colour: str) -> float:
 @pytest.mark.parametrize("which", [0, 1], ids=["light", "dark"])
 def test_contrast_is_aa(which: int) -> None:
     text = (STATIC / "review.css").read_text()
-    blocks = re.findall(r":root\{(.*?)\}", text, re.S)
+    blocks = re.findall(r":root\{(.*?)\}", text, re.DOTALL)
     colours = dict(re.findall(r"--(\w+):(#[0-9a-f]{3,6})", blocks[which]))
-    pairs = [("ink", "paper"), ("soft", "paper"), ("blue", "paper"), ("ink", "card"), ("soft", "card"), ("blue", "card"),
+    pairs = [("ink", "paper"), ("soft", "paper"), ("blue", "paper"), ("ink", "card"), ("soft", "card"),
+             ("blue", "card"),
              ("ink", "hover"), ("soft", "hover"), ("onblue", "blue"), ("amber", "amberpaper"), ("red", "redpaper"),
              ("green", "greenpaper"), ("violet", "violetpaper"), ("blue", "bluepaper"), ("ink", "redpaper"),
              ("soft", "redpaper"), ("ink", "greypaper"), ("ink", "bluepaper"), ("soft", "bluepaper")]  # fmt: skip

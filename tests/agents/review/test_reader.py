@@ -14,7 +14,7 @@ from agents.clients import SILENT, consumer_config
 from agents.embedded import EmbeddedBroker
 from agents.review import history, questions
 from agents.review.reader import Reader
-from agents.review.store import Busy, Store
+from agents.review.store import BusyError, Store
 from benchmarks import review_data as made
 
 TOPICS = ("escalations", "alerts", "feedback", "drift", "control", "experiments")
@@ -133,7 +133,7 @@ def test_a_disk_that_refuses_for_a_while_loses_nothing(scene: Scene, monkeypatch
     def full(job: Any, **more: Any) -> Any:
         if refusals:
             refusals.pop()
-            raise Busy("The disk is full.")
+            raise BusyError("The disk is full.")
         return take(job, **more)
 
     scene.store.write = full  # type: ignore[method-assign]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agents.review import history, questions
-from agents.review.store import Busy, Kept, Store, trim
+from agents.review.store import BusyError, Kept, Store, trim
 from benchmarks import review_data as made
 from engine.errors import OutsideError
 
@@ -130,7 +130,7 @@ def test_a_writer_that_is_held_up_is_said(store: Store) -> None:
     slow = threading.Thread(target=lambda: store.write(lambda _: go.wait(10)))
     slow.start()
     try:
-        with pytest.raises(Busy, match="was not written within"):
+        with pytest.raises(BusyError, match="was not written within"):
             store.write(lambda _: None, timeout_s=0.05)
     finally:
         go.set()

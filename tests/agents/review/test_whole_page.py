@@ -165,7 +165,9 @@ def test_a_question_appears_is_answered_by_a_key_and_its_effect_shows(
         page.tell("escalations", made.escalation(1, "answered", label=said["id"], by=said["by"], answer="false_alarm"))
         page.tell("experiments", made.effect(said))
         await browser.until("document.body.innerText.includes('It takes half as much again to page here')")
-        await browser.until("document.querySelector('.item .badge.answered') && document.body.innerText.includes('counts')")
+        await browser.until(
+            "document.querySelector('.item .badge.answered') && document.body.innerText.includes('counts')"
+        )
 
     browse(story)
     status, took_s = page.end()
@@ -212,7 +214,7 @@ def test_nothing_is_wider_than_the_screen_and_a_hostile_name_does_nothing(
     whole: Callable[..., Whole], browse: Callable[..., None], wide: int
 ) -> None:
     page = whole()
-    name = f"cpu{{host=\"<img src=x onerror=window.harm=1><script>window.harm=1</script>\",path=\"{'x' * 300}\"}}"
+    name = f'cpu{{host="<img src=x onerror=window.harm=1><script>window.harm=1</script>",path="{"x" * 300}"}}'
     about = {"series": name, "entity": f"host={'y' * 200}", "because": f"{name} is odd."}
     context = {**made.context(name, made.START_MS), "series": name}
     page.tell("escalations", made.escalation(1, **about, context=context), made.escalation(1, "asked"))
@@ -246,10 +248,14 @@ def test_a_broker_that_is_away_is_told_and_the_answer_leaves_when_it_is_back(
         await browser.goto(page.url)
         await browser.until("document.querySelector('.question')")
         page.broker.down()
-        await browser.until("document.querySelector('#banner').innerText.includes('has not answered since')", timeout_s=30)
+        await browser.until(
+            "document.querySelector('#banner').innerText.includes('has not answered since')", timeout_s=30
+        )
         await browser.press("a")
         await browser.until("document.querySelector('#said').innerText.includes('sent when it is back')")
-        await browser.until("document.querySelector('#banner').innerText.includes('could not be sent yet')", timeout_s=30)
+        await browser.until(
+            "document.querySelector('#banner').innerText.includes('could not be sent yet')", timeout_s=30
+        )
         page.broker.up()
         await browser.until("!document.querySelector('#banner').innerText.trim()", timeout_s=40)
 
