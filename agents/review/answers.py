@@ -114,7 +114,7 @@ def _stretch(form: Mapping[str, str], about: Mapping[str, Any], said: str) -> tu
 
 
 def _overridden(db: sqlite3.Connection, about: Mapping[str, Any], form: Mapping[str, str], person: str) -> str | None:
-    """The label that this answer replaces. RefusedAnswerError where somebody else was first and the form does not say so."""
+    """The label that this answer replaces. Refused where somebody else was first and the form does not say so."""
     last = _last(db, about["id"], person)
     if about["status"] != "answered":
         return last

@@ -71,7 +71,7 @@ class Outbox:
         self._soon = threading.Event()
 
     def put(self, record: Mapping[str, Any], *, about: str, undo_s: float | None = None) -> Held:
-        """Keep a label until it leaves. about: the question or the alert. FullError or BusyError where it cannot be kept."""
+        """Keep a label until it leaves. about: the question or the alert. Raises where it cannot be kept."""
         now_s, wait_s = self._clock(), self.undo_s if undo_s is None else undo_s
 
         def insert(db: sqlite3.Connection) -> Held:

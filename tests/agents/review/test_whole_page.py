@@ -275,7 +275,7 @@ def test_a_page_that_is_killed_goes_on_with_its_file(whole: Callable[..., Whole]
     page.end(signal.SIGKILL)
     page.tell("escalations", made.escalation(2))
     page.begin()
-    wait_for(page, "/", made.entity_of(2))
+    wait_for(page, "/", made.METRICS[2])
     assert asyncio.run(fetch(f"{page.url}/"))[1].count('class="row question"') == 2
 
 
