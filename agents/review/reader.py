@@ -70,10 +70,20 @@ class Reader:
         """Read until stopped, whatever the broker and the disk do."""
         try:
             while not self.stop.is_set():
-                self.turn()
+                try:
+                    self.turn()
+                except Exception:
+                    log.exception("Reading is begun anew")
+                    self._close()
+                    self.stop.wait(DISK_WAIT_S)
         finally:
-            if self._consumer is not None:
-                self._consumer.close()
+            self._close()
+
+    def _close(self) -> None:
+        """Let the consumer go; the next turn opens another one, which begins at the positions of the file."""
+        if self._consumer is not None:
+            self._consumer.close()
+        self._consumer, self._next, self._asked_s = None, {}, 0.0
 
     def turn(self) -> None:
         """One batch, or a tenth of a second of nothing."""

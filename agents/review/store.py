@@ -19,7 +19,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
@@ -98,11 +98,17 @@ class Store:
     def write(self, job: Callable[[sqlite3.Connection], T], *, timeout_s: float = WRITE_S) -> T:
         """Carry out `job` in a transaction, and wait until it is on disk. BusyError where that does not come about."""
         done: Future[T] = Future()
+        late = f"The page's file {self.path} was not written within {timeout_s:g} s; try again."
         try:
             self._jobs.put((job, done), timeout=timeout_s)
-            return done.result(timeout_s)
-        except (queue.Full, TimeoutError):
-            raise BusyError(f"The page's file {self.path} was not written within {timeout_s:g} s; try again.") from None
+        except queue.Full:
+            raise BusyError(late) from None
+        wait([done], timeout_s)
+        # What has begun is waited for: whoever is told that nothing was written must be able to rely on it.
+        if done.cancel():
+            raise BusyError(late)
+        try:
+            return done.result()
         except sqlite3.Error as error:
             raise BusyError(f"The page's file {self.path} cannot be written: {error}.") from error
 
@@ -155,6 +161,8 @@ class Store:
     def _run(self) -> None:
         while (found := self._jobs.get()) is not None:
             job, done = found
+            if not done.set_running_or_notify_cancel():
+                continue
             try:
                 with transaction(self._db):
                     result = job(self._db)

@@ -10,6 +10,7 @@ from benchmarks import review_page
 from benchmarks.browser import chromium
 
 
+@pytest.mark.slow
 def test_it_prints_one_object_with_each_page_and_the_baseline(capsys: pytest.CaptureFixture[str]) -> None:
     review_page.main(["--questions", "30", "--alerts", "30", "--repeats", "2", "--json"])
     found = json.loads(capsys.readouterr().out)

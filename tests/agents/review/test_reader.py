@@ -212,3 +212,21 @@ def test_what_is_shown_while_it_catches_up(scene: Scene) -> None:
     assert scene.reader.heard.behind == 0
     with scene.store.reading() as db:
         assert questions.counts(db)["open"] == 0
+
+
+def test_whatever_goes_wrong_reading_goes_on(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agents.review.reader.DISK_WAIT_S", 0.01)
+    take, failures = scene.reader._take, [1, 2]
+
+    def fails(messages: Any) -> None:
+        if failures:
+            failures.pop()
+            raise RuntimeError("a defect")
+        take(messages)
+        if scene.totals()["drifts"] == 20:
+            scene.reader.stop.set()
+
+    scene.reader._take = fails  # type: ignore[method-assign]
+    scene.tell("drift", *(made.drift(n) for n in range(20)))
+    scene.reader.run()
+    assert (scene.totals()["drifts"], scene.reader.counters["records"]) == (20, 20)

@@ -135,3 +135,14 @@ def test_a_writer_that_is_held_up_is_said(store: Store) -> None:
     finally:
         go.set()
         slow.join()
+
+
+def test_what_was_said_not_to_be_written_is_not_written_later(store: Store) -> None:
+    go = threading.Event()
+    slow = threading.Thread(target=lambda: store.write(lambda _: go.wait(10)))
+    slow.start()
+    with pytest.raises(BusyError):
+        store.write(lambda db: db.execute("INSERT INTO meta VALUES ('late', 'x')"), timeout_s=0.05)
+    go.set()
+    slow.join()
+    assert store.write(lambda db: db.execute("SELECT count(*) FROM meta").fetchone()[0]) == 0

@@ -128,6 +128,7 @@ def browse(missing: Callable[[str], None]) -> Callable[[Callable[[Browser], Coro
 HERE = "document.activeElement.closest('[data-row]')?.dataset.row"
 
 
+@pytest.mark.slow
 def test_a_question_appears_is_answered_by_a_key_and_its_effect_shows(
     whole: Callable[..., Whole], browse: Callable[..., None]
 ) -> None:
@@ -175,6 +176,7 @@ def test_a_question_appears_is_answered_by_a_key_and_its_effect_shows(
     assert took_s < 2
 
 
+@pytest.mark.slow
 def test_undo_help_and_the_focus_after_a_row_has_gone(whole: Callable[..., Whole], browse: Callable[..., None]) -> None:
     page = whole(settings="[review]\nundo_s = 30\n")
     names = [made.escalation(n)["escalation"] for n in range(3)]
@@ -209,6 +211,7 @@ def test_undo_help_and_the_focus_after_a_row_has_gone(whole: Callable[..., Whole
         page.labels(1, timeout_s=0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wide", [1280, 390])
 def test_nothing_is_wider_than_the_screen_and_a_hostile_name_does_nothing(
     whole: Callable[..., Whole], browse: Callable[..., None], wide: int
@@ -238,6 +241,7 @@ def test_nothing_is_wider_than_the_screen_and_a_hostile_name_does_nothing(
     browse(story)
 
 
+@pytest.mark.slow
 def test_a_broker_that_is_away_is_told_and_the_answer_leaves_when_it_is_back(
     whole: Callable[..., Whole], browse: Callable[..., None]
 ) -> None:
@@ -314,6 +318,7 @@ def test_open_streams_do_not_hold_up_the_end(whole: Callable[..., Whole]) -> Non
     assert asyncio.run(listening()) < 2
 
 
+@pytest.mark.slow
 def test_a_head_that_does_not_come_is_not_waited_for(whole: Callable[..., Whole]) -> None:
     page = whole()
     host, _, port = page.listen.rpartition(":")
