@@ -83,11 +83,10 @@ def queue(db: sqlite3.Connection, *, status: str, page: int) -> Queue:
     ids = [row["id"] for row in listed.rows]
     under: dict[str, list[Row]] = {}
     under_count: Counter[str] = Counter()
-    if status == "open":
-        for row in db.execute(
-            f"SELECT {_LIST} FROM questions q WHERE into_id IN ({_marks(ids)}) AND rank = 2 ORDER BY severity DESC "
-            "LIMIT 2000", ids,
-        ):  # fmt: skip
+    if status == "open" and ids:
+        # Named, or SQLite goes through all that are folded.
+        sql = f"SELECT {_LIST} FROM questions q INDEXED BY question_into WHERE into_id IN ({_marks(ids)}) AND rank = 2"
+        for row in db.execute(f"{sql} ORDER BY severity DESC LIMIT 2000", ids):
             under_count[row["into_id"]] += 1
             if under_count[row["into_id"]] <= UNDER:
                 under.setdefault(row["into_id"], []).append(row)
