@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 #: What `inputs.format` may be; auto looks at the bytes of each record.
 FORMATS = ("auto", "json", "telegraf-influx", "telegraf-json")
 
+#: Addresses that only this machine can reach.
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
 #: Kafka's own rule for topic names.
 _TOPIC = re.compile(r"^[A-Za-z0-9._-]{1,249}$")
 
@@ -49,6 +52,16 @@ def address(listen: str) -> tuple[str, int]:
     host, colon, port = listen.rpartition(":")
     _wanted(colon and port.isdecimal(), f"listen is {listen!r}; it must be host:port, as 127.0.0.1:8080")
     return host.strip("[]"), int(port)
+
+
+def check_listen(listen: str, token: Secret | None, key: str) -> None:
+    """ValueError where others could reach an address without a token. key: what it would be set as."""
+    host, port = address(listen)
+    _wanted(0 <= port <= 65535, f"listen has port {port}; it must lie in [0, 65535]")
+    _wanted(
+        host in LOOPBACK or token,
+        f"listen is {listen}, which others can reach, but there is no {key}; set one or use 127.0.0.1",
+    )
 
 
 def _wanted(condition: object, otherwise: str) -> None:
@@ -144,13 +157,24 @@ class Alerting(Table, frozen=True, kw_only=True):
 
 
 class Review(Table, frozen=True, kw_only=True):
-    """questions_per_hour: how many escalations people are willing to answer."""
+    """questions_per_hour: how many escalations people are willing to answer.
+
+    Of `graft review`: listen: host:port of the page. token: what people log in with; wanted for any address but
+    loopback. hosts: further names by which browsers may call it. undo_s: how long an answer can be taken back before it
+    leaves.
+    """
 
     questions_per_hour: float = 4.0
+    listen: str = "127.0.0.1:8081"
+    token: Secret | None = None
+    hosts: tuple[str, ...] = ()
+    undo_s: float = 4.0
 
     def __post_init__(self) -> None:
         rate = self.questions_per_hour
         _wanted(0 <= rate <= 3600, f"questions_per_hour is {rate:g}; it must lie in [0, 3600]")
+        check_listen(self.listen, self.token, "review.token")
+        _wanted(0 <= self.undo_s <= 60, f"undo_s is {self.undo_s:g}; it must lie in [0, 60]")
 
 
 class Web(Table, frozen=True, kw_only=True):
@@ -160,13 +184,7 @@ class Web(Table, frozen=True, kw_only=True):
     token: Secret | None = None
 
     def __post_init__(self) -> None:
-        host, port = address(self.listen)
-        _wanted(0 <= port <= 65535, f"listen has port {port}; it must lie in [0, 65535]")
-        loopback = host in ("127.0.0.1", "::1", "localhost")
-        _wanted(
-            loopback or self.token is not None,
-            f"listen is {self.listen}, which others can reach, but there is no web.token; set one or use 127.0.0.1",
-        )
+        check_listen(self.listen, self.token, "web.token")
 
 
 class Limits(Table, frozen=True, kw_only=True):

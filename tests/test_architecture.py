@@ -18,8 +18,8 @@ PACKAGES = ("engine", "agents", "benchmarks", "tests")
 
 #: What only the shell (and what drives it) may know.
 SHELL_ONLY = {
-    "aiohttp", "aiokafka", "click", "confluent_kafka", "faust", "mode", "msgspec", "orjson", "prometheus_client",
-    "pyarrow", "rich", "yaml",
+    "aiohttp", "aiokafka", "click", "confluent_kafka", "faust", "jinja2", "mode", "msgspec", "orjson",
+    "prometheus_client", "pyarrow", "rich", "starlette", "uvicorn", "yaml",
 }  # fmt: skip
 
 #: Clocks, chance, disk, network and process: arguments of the engine, never its imports.
@@ -67,6 +67,7 @@ PARTS: dict[str, set[str]] = {
     "flows": {"settings", "sinks", "child", "recovery", "notify", "web"},
     "offline": {"settings", "codecs", "recovery"},
     "label": {"settings", "recovery"},
+    "review": {"settings", "recovery", "label"},
     "seeding": {"settings", "recovery"},
     "transfer": {"settings"},
     "checks": {"settings", "sinks", "recovery"},
@@ -79,6 +80,7 @@ PARTS: dict[str, set[str]] = {
         "notify",
         "offline",
         "label",
+        "review",
         "seeding",
         "transfer",
         "checks",

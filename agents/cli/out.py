@@ -35,6 +35,10 @@ class Out:
             self.clear()
             print(text)
 
+    def flush(self) -> None:
+        """What was said so far, now: somebody waits for it at the other end of a pipe."""
+        sys.stdout.flush()
+
     def note(self, text: str) -> None:
         """A remark on standard error."""
         self.clear()
