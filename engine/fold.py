@@ -155,7 +155,7 @@ def _value(
     if np.isnan(value):
         marks.outcome[at] = SCORED_ONLY
         return np.nan, 0.0, 0.0, 1.0, 0.0
-    marks.outcome[at] = LEARNED
+    marks.outcome[at], rows.shown.value[row] = LEARNED, value
     count = rows.level.count[row]
     if presence.is_stuck(rows.presence, row, wire == was, count):
         note(events, context, FLAT, row, ts_ms, at)

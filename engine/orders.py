@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine import alerts
+from engine import alerts, marking
 from engine.batch import LARGEST
 from engine.components import change, level, season
 from engine.errors import BadSample
@@ -42,8 +42,9 @@ def apply_order(shard: Shard, order: Mapping[str, Any]) -> list[Record]:
         raise BadSample("order", f"the id of an order has {len(str(order['id']))} characters; at most {ID_CHARACTERS}.")
     kind = order.get("kind")
     act = KINDS.get(str(kind))
-    if act is None:
-        raise BadSample("order", f"order kind is {kind!r}; this version knows {', '.join((*KINDS, 'seed'))}.")
+    if act is None and kind not in marking.KINDS:
+        known = ", ".join((*KINDS, *marking.KINDS, "seed"))
+        raise BadSample("order", f"order kind is {kind!r}; this version knows {known}.")
     target, params = order.get("target") or {}, order.get("params") or {}
     if not isinstance(target, Mapping) or not isinstance(params, Mapping):
         raise BadSample("order", f"target and params of order {order.get('id')} must be objects.")
@@ -55,7 +56,12 @@ def apply_order(shard: Shard, order: Mapping[str, Any]) -> list[Record]:
         raise BadSample(
             "order", f"order {order.get('id')} is for {target.get('series') or target.get('entity')!r}, unknown here."
         )
+    if act is None:
+        return marking.obey(shard, order, row, entity)
     at_ms = order.get("at_ms")
+    if kind == "retune" and marking.is_about_a_window(shard, entity, row, at_ms):
+        return [marking.refusal(shard, order)]
+    window = marking.window_of_label(shard, order, row, entity) if kind == "label" else None
     if kind == "retune" and isinstance(at_ms, int) and shard.clock_ms - at_ms > STALE_MS:
         late_h = (shard.clock_ms - at_ms) / 3_600_000
         raise BadSample("order", f"re-tune {order.get('id')} is about {late_h:.0f} h ago; after 12 h it is too old.")
@@ -68,6 +74,8 @@ def apply_order(shard: Shard, order: Mapping[str, Any]) -> list[Record]:
         if other >= 0 and (row < 0 or (other_row >= 0 and _agree_on_kind(shard.roster, row, twin, other_row))):
             act(twin, other_row, other, dict(params))
     after = _look(shard.roster, row, entity)
+    if window is not None:
+        after["window"] = marking.mark(shard, window)
     return [_experiment(shard, order, before, after)]
 
 

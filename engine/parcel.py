@@ -32,6 +32,8 @@ LINKS = {
 TWIN = re.compile(r"twin\d+\.")
 #: And what sources lend (`engine.prior`).
 PRIOR = re.compile(r"prior\d+\.")
+#: Windows, each with the name of its entity first (`engine.windows`).
+WINDOWS = "text.windows"
 _TEXTS = {"text.names": "series", "text.classes": "series", "text.entities": "entity"}
 
 
@@ -48,6 +50,11 @@ def split(state: State, entities: Collection[str]) -> tuple[State, State]:
             chosen = _chosen(arrays, entities, inside=inside)
             if not head or _count(chosen, "entity"):
                 part.update({head + name: array for name, array in chosen.items()})
+    # One of an entity that nobody has heard of yet stays.
+    windows = read_json_column(state.arrays[WINDOWS]) if WINDOWS in state.arrays else []
+    for part, inside in zip(parts, (True, False), strict=True):
+        if mine := [one for one in windows if (one[0] in entities) == inside]:
+            part[WINDOWS] = json_column(mine)
     return State(taken, parts[0]), State(dict(state.manifest), parts[1])
 
 
@@ -143,7 +150,12 @@ def _joined(own: Mapping[str, Array], theirs: Mapping[str, Array]) -> dict[str, 
     counts = {group: _count(own, group) for group in ("series", "entity", "block")}
     arrays = dict(own)
     for name, array in theirs.items():
-        if name in _TEXTS:
+        if name == WINDOWS:
+            mine = read_json_column(own[name]) if name in own else []
+            arrays[name] = json_column(
+                sorted(mine + read_json_column(array), key=lambda one: (one[0], one[1] or "", one[2:]))
+            )
+        elif name in _TEXTS:
             arrays[name] = json_column(read_json_column(own[name]) + read_json_column(array))
         elif name in LINKS:
             moved = np.where(array >= 0, array + counts[LINKS[name]], array).astype(array.dtype)
@@ -184,7 +196,7 @@ def _part(arrays: Mapping[str, Array], wanted: Array) -> dict[str, Array]:
             part[name] = array[kept[group]].copy()
         elif name == "pool":
             part[name] = _pool(array, arrays["block.capacity"], blocks)
-        else:
+        elif name != WINDOWS:
             part[name] = array.copy()
     return part
 
