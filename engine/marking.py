@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any, Final
 from engine import records
 from engine.errors import BadSample
 from engine.records import Record
+from engine.retaking import retake
+from engine.series import stable_id
 from engine.windows import ASKED, IN_TIME, LATE, SETTLED, STATES, Window, has_begun, span_of
 
 if TYPE_CHECKING:
@@ -95,6 +97,43 @@ def refusal(shard: Shard, order: Mapping[str, Any]) -> Record:
     return records.experiment(
         shard, str(order["id"]), target.get("entity"), target.get("series"), told, shard.next_offset - 1
     )
+
+
+def settle(shard: Shard, window: Window, finding: str, because: str, older: Shard | None) -> list[Record]:
+    """Where a state cannot be rebuilt: take back what an older one allows, if there is one, and say which it was."""
+    known = shard.windows.get(window)
+    if known is None or known.state != ASKED:
+        return []
+    if older is not None:
+        try:
+            told = retake(shard.roster, older.roster, window)
+            because = f"{because}; {', '.join(told)} are as they were at offset {older.next_offset}"
+        except BadSample as error:
+            finding, because = REFUSED, f"{because}; {error.detail}"
+    shard.windows.add(known._replace(state=SETTLED), now_ms=shard.clock_ms)
+    snapshot = older.next_offset if older is not None else None
+    return [answer(shard, known, finding, because, from_offset=snapshot, snapshot=None)]
+
+
+def answer(
+    shard: Shard, window: Window, finding: str, because: str, *, from_offset: int | None, snapshot: str | None
+) -> Record:
+    """The record that says what has become of a window that was to be un-learned."""
+    told = {
+        "kind": UNLEARN,
+        "finding": finding,
+        "because": because,
+        "window": as_data(shard.windows.get(window) or window),
+        "order": {"id": window.order},
+        "from_offset": from_offset,
+        "until_offset": shard.next_offset,
+        "snapshot": snapshot,
+        "before": {},
+        "after": {},
+        "applied_at": place_of(shard),
+    }
+    name = stable_id("unlearn", shard.config.environment, shard.topic, shard.partition, *window.key, shard.next_offset)
+    return records.experiment(shard, name, window.entity, window.series, told, shard.next_offset - 1)
 
 
 def place_of(shard: Shard) -> dict[str, Any]:

@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine import alerts, first_sight, records, seeding
+from engine import alerts, endings, first_sight, marking, records, seeding
 from engine.batch import Batch
 from engine.columns import Array
 from engine.components import entity as entity_component
 from engine.components import joint, presence, solving
 from engine.config import EngineConfig
+from engine.endings import Open
 from engine.errors import SnapshotError
 from engine.events import DRIFTED, MUTED, fresh_events
 from engine.ledger import Ledger
@@ -32,7 +33,7 @@ from engine.snapshot import State
 from engine.state import CLOCK, CURSORS, EVENTS, KEPT, TICKS, Context, Marks, TickMarks, fresh_marks, fresh_ticks
 from engine.tick import close_from_outside
 from engine.twins import Twins
-from engine.windows import Windows
+from engine.windows import Window, Windows
 
 #: The state of so many series stays in the cache by itself; asking for it ahead would only cost.
 NEAR_SERIES = 1000
@@ -164,6 +165,28 @@ class Shard:
         while len(self.applied) > 10_000:
             self.applied.pop(next(iter(self.applied)))
         return told
+
+    def wants_unlearning(self) -> bool:
+        """Does somebody ask that a window be un-learned?"""
+        return len(self.windows) > 0 and self.windows.is_asked()
+
+    def active(self) -> list[Open]:
+        """Alerts and questions that are open."""
+        return endings.open_now(self)
+
+    def unlearned(
+        self, windows: Sequence[Window], because: str, from_offset: int, snapshot: str, active: Sequence[Open]
+    ) -> list[Record]:
+        """What is told when this state has taken the place of one that had learned of windows, and had these open."""
+        told = [
+            marking.answer(self, one, marking.EXACT, because, from_offset=from_offset, snapshot=snapshot)
+            for one in windows
+        ]
+        return [*told, *endings.unknown(self, active)]
+
+    def settle(self, window: Window, finding: str, because: str, older: Shard | None = None) -> list[Record]:
+        """Answer who asked that a window be un-learned, where no state could be rebuilt; at a barrier."""
+        return marking.settle(self, window, finding, because, older)
 
     def standing(self) -> list[Record]:
         """What the trials that go on have come to so far, as records; changes nothing."""

@@ -92,6 +92,10 @@ class Windows:
             for one in self._of.values()
         )
 
+    def is_asked(self) -> bool:
+        """Is there one that is to be un-learned?"""
+        return any(one.state == ASKED for one in self._of.values())
+
     def asked(self) -> list[Window]:
         """Those that are to be un-learned."""
         return [one for one in self if one.state == ASKED]

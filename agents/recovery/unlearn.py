@@ -1,0 +1,214 @@
+"""Un-learning: the state of a shard as it would be had a window been marked before its first sample.
+
+    state' = fold(older snapshot, log, with the windows marked first and every other order where it was applied)
+
+Owns the choice of the snapshot to begin from, which orders hold from which offset on, and the fold. Knows no clock and
+no process: a topic is read by whoever calls, so that the same code serves a worker (agents/detector/unlearning.py) and
+files (agents/offline/unlearn.py). What a window does is the engine's (engine/windows.py).
+
+Not obvious, two things. (1) A snapshot of an earlier past, from before something else was un-learned, holds what was
+taken back since: it may be begun from only if all windows of the present state are known there in time, or begin later
+than it and can be marked. (2) Where an order was applied is told by its experiment record alone. One that the state
+knows and no record tells of cannot be repeated, and then nothing exact can be said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.recovery.held import DecoderLike
+from engine import marking
+from engine.errors import BadSample
+from engine.prior import Prior
+from engine.seeding import KIND as SEED
+from engine.series import stable_id
+from engine.shard import Shard
+from engine.windows import ASKED, IN_TIME, LATE, SETTLED, Window, has_begun
+
+
+class Step(NamedTuple):
+    """An order, and where it holds: applied before the record at offset `at` was folded. finding: what was answered."""
+
+    at: int
+    partition: int
+    offset: int
+    order: Mapping[str, Any]
+    finding: str = ""
+
+
+class Piece(NamedTuple):
+    """Records of a log in order. times_ms: as the broker tells them, -1 where there is none."""
+
+    values: Sequence[bytes | None]
+    offsets: NDArray[np.int64]
+    times_ms: NDArray[np.int64]
+
+
+class NotExact(Exception):  # noqa: N818 - an answer, said in one sentence
+    """Why a state cannot be rebuilt bit for bit."""
+
+
+def to_mark(base: Shard, present: Iterable[Window]) -> list[Window]:
+    """The windows that have to be marked in an older state, so that it is one of the same past, and before its windows.
+
+    NotExact where that cannot be: a window began before the snapshot was taken, or was learned there.
+    """
+    wanted = list[Window]()
+    for window in present:
+        known = base.windows.get(window)
+        if known is not None and known.state == IN_TIME:
+            continue
+        if not has_begun(base.roster, window):
+            wanted.append(window._replace(state=IN_TIME))
+        elif window.state in (IN_TIME, ASKED):
+            raise NotExact(f"{window.entity} had learned of the window when that snapshot was taken")
+    return wanted
+
+
+def steps_between(
+    base: Mapping[str, Any], target: Mapping[str, Any], control: Iterable[tuple[int, int, Mapping[str, Any]]],
+    experiments: Iterable[Mapping[str, Any]],
+) -> list[Step]:  # fmt: skip
+    """Where each order holds that was applied to a shard between two of its states, in that order.
+
+    base, target: manifests; control: (partition, offset, order) of all orders on the topic, in order of each partition;
+    experiments: records of the topic, of this shard and others. NotExact where one was applied and nobody tells where.
+    """
+    place = target["topic"], target["partition"]
+    told: dict[tuple[str, str, str], tuple[int, str]] = {}
+    for record in experiments:
+        if (where := _applied_at(record, place)) is not None:
+            for key in _keys(record):
+                told.setdefault(key, (where, str(record.get("finding") or "")))
+    found, names = list[Step](), set(target["applied"]) - set(base["applied"])
+    first, last = ({int(k): v for k, v in one["control_offsets"].items()} for one in (base, target))
+    seen = set[str]()
+    for partition, offset, order in control:
+        if not first.get(partition, 0) <= offset < last.get(partition, 0):
+            continue
+        name = str(order.get("id"))
+        key = (SEED, str(partition), str(offset)) if order.get("kind") == SEED else ("", name, "")
+        if (order.get("kind") != SEED and name in seen) or (of := told.get(key)) is None:
+            continue
+        seen.add(name)
+        names.discard(stable_id("applied", name)[:16])
+        found.append(Step(of[0], partition, offset, order, of[1]))
+    if names:
+        raise NotExact(f"{len(names)} orders were applied of which no record is left on the topics")
+    if any(not base["next_offset"] <= one.at <= target["next_offset"] for one in found):
+        raise NotExact("an order is told to have been applied outside of the log between the two snapshots")
+    return sorted(found, key=lambda one: (one.at, one.partition, one.offset))
+
+
+def is_of(record: Mapping[str, Any], place: tuple[str, int]) -> bool:
+    """Is it a record of something that was done to this shard?"""
+    return _applied_at(record, place) is not None
+
+
+def _applied_at(record: Mapping[str, Any], place: tuple[str, int]) -> int | None:
+    at = record.get("applied_at")
+    if not isinstance(at, Mapping) or (at.get("topic"), at.get("partition")) != place:
+        return None
+    return int(at["offset"]) if type(at.get("offset")) is int else None
+
+
+def _keys(record: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """How the order is called that a record tells of: a seed order by its place, for it may be applied twice."""
+    order, at = record.get("order"), record.get("control")
+    if not isinstance(order, Mapping):
+        return
+    if record.get("kind") == SEED and isinstance(at, Mapping):
+        yield SEED, str(at.get("partition")), str(at.get("offset"))
+    elif record.get("id") == order.get("id"):
+        yield "", str(order.get("id")), ""
+
+
+def check_settled(base: Mapping[str, Any], marked: Sequence[Window], experiments: Iterable[Mapping[str, Any]]) -> None:
+    """NotExact if something was approximated since a snapshot that is not taken back exactly now."""
+    place = base["topic"], base["partition"]
+    now = {one.key for one in marked}
+    for record in experiments:
+        at = _applied_at(record, place)
+        if record.get("kind") != marking.UNLEARN or record.get("finding") != marking.APPROXIMATE or at is None:
+            continue
+        of = record.get("window") or {}
+        key = str(of.get("entity")), str(of.get("series") or ""), of.get("from_ms"), of.get("until_ms")
+        if at > base["next_offset"] and key not in now:
+            raise NotExact(
+                "another window was taken back by approximation since that snapshot, which nobody can repeat"
+            )
+
+
+def rebuild(
+    shard: Shard,
+    decoder: DecoderLike,
+    windows: Iterable[Window],
+    steps: Iterable[Step],
+    log: Iterable[Piece],
+    *,
+    until: int,
+    lent: Callable[[Step], Prior | str | None] = lambda _: None,
+) -> None:
+    """Mark windows in an older state and fold the log on to an offset, each order where it holds; in place.
+
+    log: from the state's next offset on; nothing is read beyond `until`. NotExact where it ends before.
+    """
+    for window in windows:
+        shard.windows.add(window, now_ms=shard.clock_ms)
+    pieces = _Pieces(log)
+    for step in steps:
+        _fold_to(shard, decoder, pieces, step.at)
+        try:
+            shard.apply(step.order, control_partition=step.partition, next_offset=step.offset + 1, lent=lent(step))
+        except BadSample:
+            # In this past it makes no sense; then it changes nothing, as when it comes from the topic.
+            shard.control_offsets[step.partition] = step.offset + 1
+    _fold_to(shard, decoder, pieces, until)
+
+
+class _Pieces:
+    """A log that can be taken piece by piece up to an offset."""
+
+    def __init__(self, log: Iterable[Piece]) -> None:
+        self._log = iter(log)
+        self._left: Piece | None = None
+
+    def upto(self, end: int) -> Iterator[Piece]:
+        """All records below `end` that were not taken yet."""
+        while True:
+            piece = self._left or next(self._log, None)
+            self._left = None
+            if piece is None:
+                return
+            n = int(np.searchsorted(piece.offsets, end))
+            if n < len(piece.offsets):
+                self._left = Piece(piece.values[n:], piece.offsets[n:], piece.times_ms[n:])
+            if n:
+                yield Piece(piece.values[:n], piece.offsets[:n], piece.times_ms[:n])
+            if self._left is not None:
+                return
+
+
+def _fold_to(shard: Shard, decoder: DecoderLike, pieces: _Pieces, end: int) -> None:
+    if shard.next_offset >= end:
+        return
+    for piece in pieces.upto(end):
+        fresh = int(np.searchsorted(piece.offsets, shard.next_offset))
+        offsets = piece.offsets[fresh:]
+        if len(offsets):
+            values, next_offset = list(piece.values[fresh:]), int(offsets[-1]) + 1
+            batch, _ = decoder.decode(values, offsets, piece.times_ms[fresh:], next_offset)
+            shard.process(batch)
+    if shard.next_offset != end:
+        raise NotExact(f"the log ends at offset {shard.next_offset}, before {end}")
+
+
+def states(windows: Iterable[Window]) -> dict[str, int]:
+    """How many windows are in which state, for people."""
+    names = {IN_TIME: "in_time", LATE: "late", ASKED: "asked", SETTLED: "settled"}
+    found = [names[one.state] for one in windows]
+    return {name: found.count(name) for name in sorted(set(found))}
