@@ -39,6 +39,7 @@ COMMANDS = {
     "transfer": Command("what a seed was worth, measured: the report", "transfer"),
     "explain": Command("the transfer history of a series or an entity", "explain"),
     "label": Command("answer an escalation, or mark a window of a series", "label"),
+    "unlearn": Command("show that what is un-learned is as if it had never been learned", "unlearn"),
     "check": Command("will this configuration work here?", "check"),
     "alert": Command("test a sink; list what it did not take, and send it again", "alert"),
     "bench": Command("throughput, latency and memory on this machine, beside the bare limit", "bench"),

@@ -57,11 +57,13 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Base(NamedTuple):
-    """Where a rebuild may begin. name: for people; shell: what the worker had added to the manifest."""
+    """Where a rebuild may begin. name: for people; shell: what the worker had added to the manifest; marked_at: where
+    the windows were marked in it already, and the name of that snapshot, if it is the result of a former rebuild."""
 
     name: str
     state: State
     shell: Mapping[str, Any]
+    marked_at: tuple[int, str] | None = None
 
 
 class Rebuild:
@@ -105,12 +107,13 @@ class Rebuild:
                 break
             before, target, marked, experiments = target.state.manifest, newer, [], self._experiments()
         failpoint("unlearn-half")
+        began, name = base.marked_at or (base.state.manifest["next_offset"], base.name)
         told = {
             "finding": marking.EXACT,
             "because": "the log was folded again from a snapshot before the window, with the window marked.",
             "windows": [list(one) for one in asked],
-            "from_offset": base.state.manifest["next_offset"],
-            "snapshot": base.name,
+            "from_offset": began,
+            "snapshot": name,
         }
         shell = {**target.shell, "next_offset": shard.next_offset, "owed": []}
         return self._write(shard.export(), {"unlearn": told, "shell": shell})
@@ -197,8 +200,9 @@ class Rebuild:
     def _read(self, path: Path) -> Base:
         manifest, arrays = snapshot.unpack(read_bounded(path, max_bytes=MAX_BYTES), key=self._key)
         shell = manifest.pop("shell", {})
-        manifest.pop("unlearn", None)
-        return Base(path.name, State(manifest, arrays), shell)
+        told = manifest.pop("unlearn", None)
+        marked_at = (int(told["from_offset"]), str(told["snapshot"])) if told and shell else None
+        return Base(path.name, State(manifest, arrays), shell, marked_at)
 
     def _config(self) -> Any:
         return self._parts.config_of(self._place.topic)
