@@ -175,14 +175,19 @@ class Shard:
         return endings.open_now(self)
 
     def unlearned(
-        self, windows: Sequence[Window], because: str, from_offset: int, snapshot: str, active: Sequence[Open]
-    ) -> list[Record]:
-        """What is told when this state has taken the place of one that had learned of windows, and had these open."""
+        self, windows: Sequence[Window], because: str, from_offset: int, snapshot: str, active: Sequence[Open],
+        drifts: Sequence[dict[str, Any]],
+    ) -> list[Record]:  # fmt: skip
+        """What is told when this state has taken the place of one that had learned of windows, and had these open.
+
+        drifts: that it has seen on its way, which nobody has answered.
+        """
         told = [
             marking.answer(self, one, marking.EXACT, because, from_offset=from_offset, snapshot=snapshot)
             for one in windows
         ]
-        return [*told, *endings.unknown(self, active)]
+        seen = [Record("drift", str(one["series"]), dict(one)) for one in drifts]
+        return [*told, *endings.unknown(self, active), *seen]
 
     def settle(self, window: Window, finding: str, because: str, older: Shard | None = None) -> list[Record]:
         """Answer who asked that a window be un-learned, where no state could be rebuilt; at a barrier."""

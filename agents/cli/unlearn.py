@@ -66,8 +66,10 @@ def main(args: argparse.Namespace, out: Out) -> int:
 def _show(one: dict[str, Any], out: Out) -> None:
     out.say(
         f"{one['file']}: {one['window']['samples']:,} samples of {one['entity']} in the window, rows "
-        f"{one['from_offset']:,} to {one['until_offset']:,} folded again, {one['orders']} re-tunes where they were"
+        f"{one['from_offset']:,} to {one['until_offset']:,} folded again"
     )
+    if one["left_out"]:
+        out.say(f"{one['left_out']} of {one['orders']} re-tunes left out: they answer what the window had taught")
     if one["equal"]:
         out.say("un-learned equals marked beforehand, bit for bit")
     for line in one["differences"]:

@@ -5,7 +5,7 @@ Owns the one child process (unlearning.py) and what follows from its answer. Whe
     1  everything from before is acknowledged, and the former past is on disk as far as it has come
     2  the shard is replaced by the rebuilt one, in memory, and its log is read again from where that stands
     3  it has come to where the former one stood: at a barrier it is saved, from now on the newest, with the record that
-       tells of it; and it is told that alerts have ended which this past knows nothing of
+       tells of it; and it is told that alerts have ended which this past knows nothing of, and which drifts it has seen
 
 A crash before 3 leaves the former past as it was, and in it the question; so the rebuild is done once more. A crash
 after 3 finds the answer.
@@ -163,7 +163,9 @@ class Unlearner:
         active, windows = former.active(), [Window(*one) for one in told["windows"]]
         held.arrival = Arrival(
             former.next_offset,
-            lambda: shard.unlearned(windows, told["because"], told["from_offset"], told["snapshot"], active),
+            lambda: shard.unlearned(
+                windows, told["because"], told["from_offset"], told["snapshot"], active, told["drifts"]
+            ),
         )
         held.shard, held.decoder = shard, self.new_decoder(held.place, shard)
         held.replay_until, held.caught_up, held.rewound = former.next_offset, False, STALE_CALLS

@@ -96,11 +96,14 @@ class Rebuild:
         base, shard, marked = self._base(target, windows, experiments)
         decoder: Any = self._parts.new_decoder(self._place, shard)
         before, lent = base.state.manifest, _priors(target.state, self._config())
+        drifts = dict[tuple[str, str], dict[str, Any]]()
         for _ in range(ROUNDS):
             steps = unlearn.steps_between(before, target.state.manifest, self._orders(), experiments)
             until = target.state.manifest["next_offset"]
             log = self._past.pieces(self._place, shard.next_offset, until)
-            unlearn.rebuild(shard, decoder, marked, steps, log, until=until, lent=lent)
+            left_out = unlearn.without(asked, experiments, self._place, until + 1)
+            told = unlearn.rebuild(shard, decoder, marked, steps, log, until=until, left_out=left_out, lent=lent)
+            drifts |= {(one.value["series"], one.value["kind"]): one.value for one in told}
             shard.control_offsets = {int(k): v for k, v in target.state.manifest["control_offsets"].items()}
             newer = self._newest()
             if newer.state.manifest["next_offset"] - until < NEAR_RECORDS:
@@ -108,15 +111,16 @@ class Rebuild:
             before, target, marked, experiments = target.state.manifest, newer, [], self._experiments()
         failpoint("unlearn-half")
         began, name = base.marked_at or (base.state.manifest["next_offset"], base.name)
-        told = {
+        answer = {
             "finding": marking.EXACT,
             "because": "the log was folded again from a snapshot before the window, with the window marked.",
             "windows": [list(one) for one in asked],
             "from_offset": began,
             "snapshot": name,
+            "drifts": plain(list(drifts.values())[-unlearn.MOST_DRIFTS :]),
         }
         shell = {**target.shell, "next_offset": shard.next_offset, "owed": []}
-        return self._write(shard.export(), {"unlearn": told, "shell": shell})
+        return self._write(shard.export(), {"unlearn": answer, "shell": shell})
 
     def _otherwise(self, window: Window, because: str) -> Path:
         """What an older snapshot has of the entity of the window; or nothing."""
@@ -217,6 +221,11 @@ class Rebuild:
 
     def _all(self, which: int) -> Iterator[Any]:
         return self._past.all_of(self._topics[which])
+
+
+def plain(value: Any) -> Any:
+    """As JSON has it."""
+    return orjson.loads(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
 def _object(message: Any) -> Mapping[str, Any]:

@@ -1,15 +1,18 @@
 """Un-learning: the state of a shard as it would be had a window been marked before its first sample.
 
-    state' = fold(older snapshot, log, with the windows marked first and every other order where it was applied)
+    state' = fold(older snapshot, log, with the windows marked first and every other order where it was applied),
+             but for re-tunes of the same entity that answer what was seen since the window began
 
 Owns the choice of the snapshot to begin from, which orders hold from which offset on, and the fold. Knows no clock and
 no process: a topic is read by whoever calls, so that the same code serves a worker (agents/detector/unlearning.py) and
 files (agents/offline/unlearn.py). What a window does is the engine's (engine/windows.py).
 
-Not obvious, two things. (1) A snapshot of an earlier past, from before something else was un-learned, holds what was
+Not obvious, three things. (1) A snapshot of an earlier past, from before something else was un-learned, holds what was
 taken back since: it may be begun from only if all windows of the present state are known there in time, or begin later
 than it and can be marked. (2) Where an order was applied is told by its experiment record alone. One that the state
-knows and no record tells of cannot be repeated, and then nothing exact can be said.
+knows and no record tells of cannot be repeated, and then nothing exact can be said. (3) A re-tune says what the models
+were when a drift was seen, so one that comes after an outage was learned would bring its scale back. It is left out,
+and the drifts that the rebuilt past has seen are told instead, for the tuner to answer.
 """
 
 from __future__ import annotations
@@ -24,10 +27,15 @@ from agents.recovery.held import DecoderLike
 from engine import marking
 from engine.errors import BadSample
 from engine.prior import Prior
+from engine.records import Record
 from engine.seeding import KIND as SEED
 from engine.series import stable_id
 from engine.shard import Shard
-from engine.windows import ASKED, IN_TIME, LATE, SETTLED, Window, has_begun
+from engine.windows import ASKED, IN_TIME, LATEST_MS, Window, has_begun
+
+#: Drifts of the rebuilt past that are told; and kinds that say nothing of a model.
+MOST_DRIFTS = 64
+_NO_MODELS = frozenset({"absent", "returned", "flat", "gap"})
 
 
 class Step(NamedTuple):
@@ -46,6 +54,13 @@ class Piece(NamedTuple):
     values: Sequence[bytes | None]
     offsets: NDArray[np.int64]
     times_ms: NDArray[np.int64]
+
+
+class Without(NamedTuple):
+    """Re-tunes of the entity of a window that answer something at or after its beginning, applied before `until`."""
+
+    window: Window
+    until: int
 
 
 class NotExact(Exception):  # noqa: N818 - an answer, said in one sentence
@@ -143,6 +158,29 @@ def check_settled(base: Mapping[str, Any], marked: Sequence[Window], experiments
             )
 
 
+def without(
+    asked: Iterable[Window], experiments: Iterable[Mapping[str, Any]], place: tuple[str, int], until: int
+) -> list[Without]:  # fmt: skip
+    """What is left out: for windows that are un-learned now, and for those that were before."""
+    found = [Without(window, until) for window in asked]
+    for record in experiments:
+        at, of = _applied_at(record, place), record.get("window")
+        is_exact = record.get("kind") == marking.UNLEARN and record.get("finding") == marking.EXACT
+        if is_exact and at is not None and isinstance(of, Mapping):
+            window = Window(of["entity"], of["series"], of["from_ms"], of["until_ms"], of["order"])
+            found.append(Without(window, at))
+    return found
+
+
+def _is_left_out(step: Step, left_out: Sequence[Without], shard: Shard) -> bool:
+    target, at_ms = step.order.get("target") or {}, step.order.get("at_ms")
+    if step.order.get("kind") != "retune" or not isinstance(target, Mapping) or type(at_ms) is not int:
+        return False
+    row = shard.row_of(str(target.get("series")))
+    entity = shard.roster.entities[shard.roster.rows.link.entity[row]] if row >= 0 else target.get("entity")
+    return any(one.window.entity == entity and at_ms >= one.window.from_ms and step.at < one.until for one in left_out)
+
+
 def rebuild(
     shard: Shard,
     decoder: DecoderLike,
@@ -151,23 +189,32 @@ def rebuild(
     log: Iterable[Piece],
     *,
     until: int,
+    left_out: Sequence[Without] = (),
     lent: Callable[[Step], Prior | str | None] = lambda _: None,
-) -> None:
+) -> list[Record]:
     """Mark windows in an older state and fold the log on to an offset, each order where it holds; in place.
 
-    log: from the state's next offset on; nothing is read beyond `until`. NotExact where it ends before.
+    log: from the state's next offset on; nothing is read beyond `until`. NotExact where it ends before. Answers with
+    the drifts that would have to be told, of the entities of which re-tunes are left out.
     """
     for window in windows:
         shard.windows.add(window, now_ms=shard.clock_ms)
-    pieces = _Pieces(log)
+    pieces, told = _Pieces(log), list[Record]()
     for step in steps:
-        _fold_to(shard, decoder, pieces, step.at)
+        told += _fold_to(shard, decoder, pieces, step.at)
+        if _is_left_out(step, left_out, shard):
+            shard.control_offsets[step.partition] = step.offset + 1
+            continue
         try:
             shard.apply(step.order, control_partition=step.partition, next_offset=step.offset + 1, lent=lent(step))
         except BadSample:
             # In this past it makes no sense; then it changes nothing, as when it comes from the topic.
             shard.control_offsets[step.partition] = step.offset + 1
-    _fold_to(shard, decoder, pieces, until)
+    told += _fold_to(shard, decoder, pieces, until)
+    begins = {one.window.entity: one.window.from_ms for one in left_out if one.until >= until}
+    drifts = [one for one in told if one.value["at_ms"] >= begins.get(one.value["entity"], LATEST_MS)]
+    newest = {(one.value["series"], one.value["kind"]): one for one in drifts}
+    return list(newest.values())[-MOST_DRIFTS:]
 
 
 class _Pieces:
@@ -193,22 +240,19 @@ class _Pieces:
                 return
 
 
-def _fold_to(shard: Shard, decoder: DecoderLike, pieces: _Pieces, end: int) -> None:
+def _fold_to(shard: Shard, decoder: DecoderLike, pieces: _Pieces, end: int) -> list[Record]:
+    """Drifts of models that were seen on the way."""
+    told = list[Record]()
     if shard.next_offset >= end:
-        return
+        return told
     for piece in pieces.upto(end):
         fresh = int(np.searchsorted(piece.offsets, shard.next_offset))
         offsets = piece.offsets[fresh:]
         if len(offsets):
             values, next_offset = list(piece.values[fresh:]), int(offsets[-1]) + 1
             batch, _ = decoder.decode(values, offsets, piece.times_ms[fresh:], next_offset)
-            shard.process(batch)
+            records = shard.process(batch).records
+            told += [one for one in records if one.topic == "drift" and one.value["kind"] not in _NO_MODELS]
     if shard.next_offset != end:
         raise NotExact(f"the log ends at offset {shard.next_offset}, before {end}")
-
-
-def states(windows: Iterable[Window]) -> dict[str, int]:
-    """How many windows are in which state, for people."""
-    names = {IN_TIME: "in_time", LATE: "late", ASKED: "asked", SETTLED: "settled"}
-    found = [names[one.state] for one in windows]
-    return {name: found.count(name) for name in sorted(set(found))}
+    return told
