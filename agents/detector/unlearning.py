@@ -180,7 +180,8 @@ class Rebuild:
 
     def _bases(self, target: Base) -> Iterator[Base]:
         """Older states of the same log under the same configuration, newest first; a former result before all."""
-        for path in (result_file(self._folder, self._place), *(one.path for one in self._stored())):
+        older = [one.path for one in self._stored() if one.path.name != target.name]
+        for path in (result_file(self._folder, self._place), *older):
             try:
                 base = self._read(path)
             except GraftError:
