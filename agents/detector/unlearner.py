@@ -80,6 +80,9 @@ class Unlearner:
         self.look_at_s = self.clock() + LOOK_S
         if self.job is None:
             self._begin(loop)
+        elif loop.holdings.by_place.get(self.job.held.place) is not self.job.held:
+            # Another worker's by now.
+            self.close()
         elif self.job.process.poll() is not None:
             self._answered(loop, self.job)
 
@@ -111,9 +114,6 @@ class Unlearner:
     def _answered(self, loop: Loop, job: Job) -> None:
         """The child has ended."""
         held, status = job.held, job.process.returncode
-        if loop.holdings.by_place.get(held.place) is not held:
-            self.job = None
-            return
         if status == 0:
             try:
                 state, told, shell = self._read(held.place)

@@ -30,7 +30,7 @@ from engine.errors import BadSample, ConfigError
 from engine.retune import Tuner
 from engine.shard import Shard
 from engine.snapshot import State, diff, pack, unpack
-from engine.windows import IN_TIME, Window, has_begun
+from engine.windows import IN_TIME, Window
 
 #: Samples of a file that are held in memory, and rows of a batch.
 MOST_SAMPLES, BATCH_ROWS = 50_000_000, 2_000
@@ -98,7 +98,7 @@ def check(
     if not inside.any():
         raise ConfigError(f"{path} has no sample in that window.")
     first, stop = int(log.offset[np.argmax(log.ts_ms >= begin)]), table.rows
-    learned, snapshot, steps = _learned(log, config, source.name, window, first, stop)
+    learned, snapshot, steps = _learned(log, config, source.name, first, stop)
     rebuilt, left_out = Shard.restore(unpack(pack(*snapshot)), config), [Without(window, stop + 1)]
     unlearn.rebuild(
         rebuilt, FileDecoder(log, rebuilt), [window], [one for one in steps if one.at >= first],
@@ -136,9 +136,7 @@ def fresh(config: EngineConfig, name: str) -> Shard:
     return shard
 
 
-def _learned(
-    log: FileLog, config: EngineConfig, name: str, window: Window, first: int, stop: int
-) -> tuple[Shard, State, list[Step]]:
+def _learned(log: FileLog, config: EngineConfig, name: str, first: int, stop: int) -> tuple[Shard, State, list[Step]]:
     """The run that knows of no window: (its end, its state before the window, its orders)."""
     shard, steps, tuner, snapshot = fresh(config, name), list[Step](), Tuner(), None
     decoder = FileDecoder(log, shard)
@@ -150,8 +148,6 @@ def _learned(
                     steps.append(Step(shard.next_offset, 0, len(steps), order))
                     _give(shard, steps[-1])
         snapshot = snapshot or shard.export()
-        if end == first and has_begun(shard.roster, window):
-            raise ConfigError("a row before the window has a later time than its beginning; sort the file by time.")
     assert snapshot is not None
     return shard, snapshot, steps
 

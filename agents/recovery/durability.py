@@ -63,7 +63,7 @@ class Durability:
                 put_off.append(held)
         return put_off
 
-    def arrive(self, held: Held) -> bool:
+    def arrive(self, held: Held, wait_s: float | None = None) -> bool:
         """Make the first state durable that takes the place of a former past, with what tells of it; see `Arrival`.
 
         The state before the change, which a barrier saves, is the other past here, and on disk. False: try later.
@@ -71,7 +71,7 @@ class Durability:
         arrival = held.arrival
         if arrival is None or held.shard.next_offset < arrival.until:
             return True
-        if not self.acknowledged(held):
+        if not self.acknowledged(held, wait_s):
             return False
         held.owed.extend(Owed(record.topic, record.key, record.value) for record in arrival.records())
         try:
@@ -91,7 +91,7 @@ class Durability:
 
     def checkpoint(self, held: Held, wait_s: float | None = None) -> bool:
         """Make all that the shard has done durable. False: broker or disk cannot now; nothing has changed."""
-        if not self.arrive(held):
+        if not self.arrive(held, wait_s):
             return False
         if not self.acknowledged(held, wait_s):
             return False
