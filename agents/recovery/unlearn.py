@@ -70,16 +70,17 @@ class NotExact(Exception):  # noqa: N818 - an answer, said in one sentence
 def to_mark(base: Shard, present: Iterable[Window]) -> list[Window]:
     """The windows that have to be marked in an older state, so that it is one of the same past, and before its windows.
 
+    Those that were known in time, and those that are asked for; of others what was learned stays learned.
     NotExact where that cannot be: a window began before the snapshot was taken, or was learned there.
     """
     wanted = list[Window]()
     for window in present:
         known = base.windows.get(window)
-        if known is not None and known.state == IN_TIME:
+        if window.state not in (IN_TIME, ASKED) or (known is not None and known.state == IN_TIME):
             continue
         if not has_begun(base.roster, window):
             wanted.append(window._replace(state=IN_TIME))
-        elif window.state in (IN_TIME, ASKED):
+        else:
             raise NotExact(f"{window.entity} had learned of the window when that snapshot was taken")
     return wanted
 

@@ -17,7 +17,7 @@ from engine.errors import BadSample
 from engine.retaking import retake
 from engine.shard import Shard
 from engine.snapshot import diff, pack, unpack
-from engine.windows import ASKED, IN_TIME, SETTLED, Window
+from engine.windows import ASKED, IN_TIME, LATE, SETTLED, Window
 from tests.engine.logs import CONFIG, START_MS, cold
 
 HOSTS, TICKS, MINUTE = 3, 700, 60_000
@@ -175,6 +175,14 @@ def test_a_snapshot_of_a_past_that_was_taken_back_is_not_begun_from() -> None:
         to_mark(former, now.windows)
     earlier, _ = learned(at=1000)
     assert to_mark(earlier, now.windows) == [second._replace(state=IN_TIME), WINDOW]
+
+
+def test_what_nobody_asks_for_stays_learned() -> None:
+    base, live = learned()
+    late = Window("host=h0", None, FROM, UNTIL, "late", LATE)
+    live.windows.add(late, now_ms=0)
+    live.windows.add(late._replace(entity="host=h2", state=SETTLED), now_ms=0)
+    assert to_mark(base, live.windows) == [WINDOW]
 
 
 def test_a_log_that_ends_early_is_no_answer() -> None:
