@@ -124,7 +124,7 @@ def answer(
         "finding": finding,
         "because": because,
         "window": as_data(shard.windows.get(window) or window),
-        "order": {"id": window.order},
+        "order": {"id": window.order, "kind": UNLEARN, "because": f"a window of {window.series or window.entity}"},
         "from_offset": from_offset,
         "until_offset": shard.next_offset,
         "snapshot": snapshot,

@@ -71,6 +71,10 @@ class Windows:
         """Remember a window, in place of one about the same. BadSample (`order`) when there are too many."""
         if window.key not in self._of:
             self._make_room(window, now_ms)
+        self.put(window)
+
+    def put(self, window: Window) -> None:
+        """The same without asking for room: of windows that a later state has."""
         self._of[window.key] = window
 
     def _make_room(self, window: Window, now_ms: int) -> None:

@@ -199,7 +199,7 @@ def rebuild(
     the drifts that would have to be told, of the entities of which re-tunes are left out.
     """
     for window in windows:
-        shard.windows.add(window, now_ms=shard.clock_ms)
+        shard.windows.put(window)
     pieces, told = _Pieces(log), list[Record]()
     for step in steps:
         told += _fold_to(shard, decoder, pieces, step.at)
