@@ -103,7 +103,8 @@ class Unlearner:
             return
         held = min(due, key=lambda one: self.failed[one.place])
         if self.failed[held.place] >= TRIES:
-            self._settle(loop, held, marking.REFUSED, f"the rebuild has failed {TRIES} times", None)
+            if self._settle(loop, held, marking.REFUSED, f"the rebuild has failed {TRIES} times", None):
+                self._done(held.place)
             return
         # What is asked for is on disk: it has come by a barrier.
         where = ["--topic", held.place.topic, "--partition", str(held.place.partition), "--parent", str(os.getpid())]
@@ -123,11 +124,14 @@ class Unlearner:
             else:
                 self._use(loop, job, state, told, shell)
                 return
+        self._fail(held, f"ended with status {status}")
+
+    def _fail(self, held: Held, why: str) -> None:
         self.job = None
         self.failed[held.place] += 1
         self.counters["unlearn_failed"] += 1
         self.look_at_s = self.clock() + AGAIN_S
-        self.warn(f"The rebuild of {held.place} ended with status {status}; it is tried again in {AGAIN_S:g} s.")
+        self.warn(f"The rebuild of {held.place} {why}; it is tried again in {AGAIN_S:g} s.")
 
     def _read(self, place: Place) -> tuple[State, dict[str, Any], dict[str, Any]]:
         manifest, arrays = snapshot.unpack(
@@ -150,9 +154,7 @@ class Unlearner:
             self.job = None
             return
         if shell.get("config_hash") != self.config_hash or state.manifest["next_offset"] > held.shard.next_offset:
-            self.warn(f"The rebuilt state of {held.place} belongs to another configuration or log; it is not used.")
-            self.failed[held.place] += 1
-            self._done(held.place)
+            self._fail(held, "belongs to another configuration or log, and is not used")
             return
         # The former past on disk as far as it has come: nothing that the rebuilt shard saves on its way is newer.
         if not loop.gaps and not held.replaying and loop.durability.checkpoint(held):

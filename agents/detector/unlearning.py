@@ -67,21 +67,26 @@ class Base(NamedTuple):
 
 
 class Rebuild:
-    """One rebuild. parts: make shards and decoders; past: reads topics; topics: of orders and experiments."""
+    """One rebuild. parts: make shards and decoders; past: reads topics; control, experiments: topics; config_hash: of
+    the configuration that is read here."""
 
     def __init__(
-        self, place: Place, folder: Path, *, key: bytes | None, parts: Parts, past: Past, control: str, experiments: str
-    ) -> None:
+        self, place: Place, folder: Path, *, key: bytes | None, parts: Parts, past: Past, control: str,
+        experiments: str, config_hash: str,
+    ) -> None:  # fmt: skip
         self._place = place
         self._folder = folder
         self._key = key
         self._parts = parts
         self._past = past
         self._topics = control, experiments
+        self._config_hash = config_hash
 
     def run(self) -> Path:
         """Do it; the file that says what has come of it."""
         target = self._newest()
+        if target.shell.get("config_hash") != self._config_hash:
+            raise ConfigError("the configuration is another than that of the worker; restart it")
         windows = Shard.restore(target.state, self._config()).windows
         asked = windows.asked()
         if not asked:
@@ -268,7 +273,7 @@ def run(settings: config.Settings, place: Place, parts: Parts | None = None) -> 
     key = settings.state.key.reveal().encode() if settings.state.key else None
     return Rebuild(
         place, Path(settings.state.dir), key=key, parts=parts or Parts(settings), past=past, control=names.control,
-        experiments=names.experiments,
+        experiments=names.experiments, config_hash=config.config_hash(settings),
     ).run()  # fmt: skip
 
 

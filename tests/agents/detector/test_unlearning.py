@@ -14,6 +14,7 @@ from agents.recovery.held import Place
 from agents.recovery.positions import LogEnds
 from agents.recovery.store import StateStore
 from agents.recovery.unlearn import Piece
+from engine.errors import ConfigError
 from engine.snapshot import State, diff, pack, unpack
 from tests.agents.recovery import test_unlearn as story
 from tests.agents.recovery.test_unlearn import BEFORE, CONFIG, END, STEPS, WINDOW
@@ -84,9 +85,16 @@ def lives() -> dict[int, Any]:
     return {at: base for at, (base, _) in found.items()} | {END: found[100][1]}
 
 
-def rebuilt(folder: Path, past: Past | None = None) -> tuple[State, Mapping[str, Any]]:
+def rebuilt(folder: Path, past: Past | None = None, config_hash: str = "c") -> tuple[State, Mapping[str, Any]]:
     made = Rebuild(
-        PLACE, folder, key=None, parts=Parts(), past=past or Past(), control="control", experiments="experiments"
+        PLACE,
+        folder,
+        key=None,
+        parts=Parts(),
+        past=past or Past(),
+        control="control",
+        experiments="experiments",
+        config_hash=config_hash,
     )  # type: ignore[arg-type]
     manifest, arrays = unpack(made.run().read_bytes())
     told = manifest.pop("unlearn")
@@ -173,3 +181,12 @@ def test_an_older_result_that_is_no_state_is_passed_over(tmp_path: Path, lives: 
     path.write_bytes(pack({"kind": "checkpoint", "unlearn": {"finding": "refused"}}, {}))
     _, told = rebuilt(tmp_path)
     assert told["finding"] == "exact"
+
+
+def test_with_another_configuration_than_the_worker_has_nothing_is_rebuilt(
+    tmp_path: Path, lives: dict[int, Any]
+) -> None:
+    for shard in lives.values():
+        saved(tmp_path, shard)
+    with pytest.raises(ConfigError, match="restart it"):
+        rebuilt(tmp_path, config_hash="edited since")
