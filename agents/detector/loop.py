@@ -68,8 +68,10 @@ class Report(Protocol):
 
 
 class Turner(Protocol):
-    """Something that does a little in each turn."""
+    """Something that does a little in each turn, and may make orders wait."""
 
+    @property
+    def holds_orders(self) -> bool: ...
     def turn(self, loop: Loop, /) -> None: ...
     def close(self) -> None: ...
 
@@ -246,6 +248,8 @@ class Loop:
     def obey(self) -> None:
         """Orders, between two batches; none while any shard repeats what a former life may have said already."""
         if self.gaps or any(held.replaying or held.arrival is not None for held in self.holdings):
+            return
+        if self.unlearner is not None and self.unlearner.holds_orders:
             return
         pending, until_s = self.controls.pending, self.clock() + OBEY_S
         if not pending:

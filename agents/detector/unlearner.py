@@ -12,7 +12,8 @@ after 3 finds the answer.
 
 Not obvious: while the log is read again no order is taken (`Held.replaying`), and the rebuilt state is taken over only
 if no barrier lies between it and the shard; else an order would hold from another offset than it has told. Then the
-child is started again, and goes on from its own result.
+child is started again, and goes on from its own result. After some rounds orders wait for it; else one that comes every
+second would keep it out for ever.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ from engine.windows import Window
 FOLDER: Final = "unlearn"
 #: Between two looks; after a child that has failed, and how often it is tried before the answer is no.
 LOOK_S, AGAIN_S, TRIES = 1.0, 30.0, 3
+#: Rounds of a rebuild after which orders wait for it.
+MOST_ROUNDS: Final = 3
 #: Consume calls whose records may still be from further on, after the log was taken up again from before.
 STALE_CALLS: Final = 3
 
@@ -69,6 +72,7 @@ class Unlearner:
     job: Job | None = None
     rewinds: list[Held] = field(default_factory=list)
     failed: Counter[Place] = field(default_factory=Counter)
+    rounds: int = 0
     look_at_s: float = 0.0
 
     def turn(self, loop: Loop) -> None:
@@ -85,6 +89,11 @@ class Unlearner:
             self.close()
         elif self.job.process.poll() is not None:
             self._answered(loop, self.job)
+
+    @property
+    def holds_orders(self) -> bool:
+        """Whether orders have to wait until a rebuilt state is taken over."""
+        return self.job is not None and self.rounds >= MOST_ROUNDS
 
     def close(self) -> None:
         """The child ends; what it has done is lost, or lies there whole."""
@@ -127,7 +136,7 @@ class Unlearner:
         self._fail(held, f"ended with status {status}")
 
     def _fail(self, held: Held, why: str) -> None:
-        self.job = None
+        self.job, self.rounds = None, 0
         self.failed[held.place] += 1
         self.counters["unlearn_failed"] += 1
         self.look_at_s = self.clock() + AGAIN_S
@@ -151,7 +160,9 @@ class Unlearner:
             return
         if held.barriers != job.barriers:
             # An order lies between: the child goes on from its own result.
+            self.rounds += 1
             self.job = None
+            self._begin(loop)
             return
         if shell.get("config_hash") != self.config_hash or state.manifest["next_offset"] > held.shard.next_offset:
             self._fail(held, "belongs to another configuration or log, and is not used")
@@ -173,7 +184,7 @@ class Unlearner:
         held.replay_until, held.caught_up, held.rewound = former.next_offset, False, STALE_CALLS
         loop.assignment.read_from(held.place, shard.next_offset)
         loop.holdings.taken(tuple(loop.holdings))
-        self.job = None
+        self.job, self.rounds = None, 0
         self.rewinds.append(held)
         failpoint("unlearn-taken")
 
@@ -202,7 +213,7 @@ class Unlearner:
         return done
 
     def _done(self, place: Place) -> None:
-        self.job = None
+        self.job, self.rounds = None, 0
         self.failed.pop(place, None)
         with suppress(OSError):
             result_file(self.folder, place).unlink(missing_ok=True)

@@ -145,12 +145,25 @@ def test_after_an_order_it_is_begun_again(world: World) -> None:
     world.turn()
     world.answer()
     world.held.barriers += 1
-    world.turn(2)
+    world.turn()
     assert len(world.begun) == 2
     assert world.held.shard is world.shard
     assert result_file(world.unlearner.folder, PLACE).exists(), "the next child goes on from it"
     world.turn()
     assert world.held.shard is not world.shard
+
+
+def test_orders_that_never_end_wait_after_some_rounds(world: World) -> None:
+    world.turn()
+    world.answer()
+    for _ in range(unlearner.MOST_ROUNDS):
+        assert not world.unlearner.holds_orders
+        world.held.barriers += 1
+        world.turn()
+    assert world.unlearner.holds_orders
+    world.turn()
+    assert world.held.shard is not world.shard
+    assert not world.unlearner.holds_orders
 
 
 @pytest.mark.parametrize(
