@@ -31,6 +31,10 @@ NAMES: Final = frozenset(
         "snapshot-renamed",  # before fsync of the folder
         "saved",  # after the save, before the commit
         "control-applied",  # an order is in memory, its snapshot is not yet durable
+        "unlearn-half",  # of a rebuild: the log is folded, the rebuilt state is not written
+        "unlearn-written",  # it is; nobody has taken it over
+        "unlearn-taken",  # taken over in memory; what is on disk is the former past
+        "unlearn-saved",  # durable as well; its record has not left
         "uploaded-half",  # half of a state's pieces are on the state topic, its manifest is not
         "uploaded",  # the manifest is acknowledged
         "restored-half",  # half of the pieces are back

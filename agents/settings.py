@@ -111,11 +111,14 @@ class State(Table, frozen=True, kw_only=True):
     """dir: where snapshots and the outbox live. key: signs snapshots (HMAC); snapshots without it are then refused.
 
     upload_interval_s: how often a shard's state goes to the state topic too, for workers without this folder; 0: never.
+    keep_history: earlier hours of which the last snapshot stays, besides the newest three and one of the day before; a
+    window that began before the oldest cannot be un-learned. Each takes the room of a state.
     """
 
     dir: str = "graft-state"
     snapshot_interval_s: float = 30.0
     upload_interval_s: float = 60.0
+    keep_history: int = 4
     key: Secret | None = None
 
     def __post_init__(self) -> None:
@@ -124,6 +127,10 @@ class State(Table, frozen=True, kw_only=True):
             0 < self.snapshot_interval_s <= 3600,
             f"snapshot_interval_s is {self.snapshot_interval_s:g}; it must lie in (0, 3600]. After a crash at most "
             "this much of the log is read again",
+        )
+        _wanted(
+            0 <= self.keep_history <= 168,
+            f"keep_history is {self.keep_history}; it must lie in [0, 168]. Each hour takes the room of a state",
         )
         _wanted(
             0 <= self.upload_interval_s <= 86_400,

@@ -18,6 +18,8 @@ from engine.kernel import inline, kernel
 from engine.state import EVENTS, Context, Entities, Rows
 
 ALERTED, RESOLVED, ASKED, LAPSED, DRIFTED, ABSENT, RETURNED, FLAT, SPREAD = range(9)
+#: An event that nobody is told of: it has come from what is not to be learned.
+MUTED = -1
 #: How an alert ends: its entity is calm, it has fired too long, its entity is gone. A question: the time for an answer
 #: is over (CALMED), the entity is gone, or an alert has overtaken it.
 CALMED, LASTED, GONE, OVERTAKEN = range(4)
@@ -89,7 +91,7 @@ def describe(
 def name_only(events: Events, k: int, row: int, rows: Rows) -> None:
     """One series, with nothing known of it but its last value."""
     events.rows[k, 0], events.shares[k, 0] = row, np.float32(1.0)
-    events.values[k, 0, 0] = rows.level.last[row]
+    events.values[k, 0, 0] = rows.shown.value[row]
 
 
 @kernel
@@ -109,7 +111,7 @@ def name_again(events: Events, k: int, e: int, rows: Rows, ents: Entities) -> No
         row = ents.life.about[e, place]
         if row >= 0:
             events.rows[k, place], events.shares[k, place] = row, ents.life.share[e, place]
-            events.values[k, place, 0] = rows.level.last[row]
+            events.values[k, place, 0] = rows.shown.value[row]
             if rows.presence.absent[row] == 0:
                 _show(events, k, place, row, rows)
 
@@ -117,7 +119,7 @@ def name_again(events: Events, k: int, e: int, rows: Rows, ents: Entities) -> No
 @inline
 def _show(events: Events, k: int, place: int, row: int, rows: Rows) -> None:
     expected, band = rows.shown.expected[row], np.float64(rows.shown.band[row])
-    events.values[k, place, 0], events.values[k, place, 1] = rows.level.last[row], expected
+    events.values[k, place, 0], events.values[k, place, 1] = rows.shown.value[row], expected
     events.values[k, place, 2], events.values[k, place, 3] = expected - band, expected + band
 
 

@@ -11,10 +11,11 @@ from typing import Any
 
 from engine.errors import BadSample
 from engine.series import stable_id
+from engine.windows import span_of
 
 ANSWERS = {
-    "incident": "it was real: page a little earlier here",
-    "expected": "planned or known: page later here",
+    "incident": "it was real: page a little earlier here, and un-learn its window",
+    "expected": "planned or known: page later here, and do not learn its window",
     "new_normal": "this is how it is from now on: move the level",
     "false_alarm": "nothing was wrong: page later here",
     "unsure": "no effect",
@@ -40,8 +41,18 @@ def check(label: Mapping[str, Any]) -> None:
     for name in ("escalation", "series", "entity"):
         if label.get(name) is not None and not isinstance(label[name], str):
             raise BadSample("label", f"{name} is {label[name]!r}; it must be a text.")
+    begin, end = label.get("from_ms"), label.get("until_ms")
+    if begin is not None and end is not None:
+        _check_window(begin, end)
     if not isinstance(label.get("by"), str) or not label["by"]:
         raise BadSample("label", "by is missing; an answer must say whose it is.")
+
+
+def _check_window(begin: object, end: object) -> None:
+    try:
+        span_of({"from_ms": begin, "until_ms": end})
+    except BadSample as error:
+        raise BadSample("label", error.detail) from None
 
 
 def _is_target(target: object) -> bool:

@@ -170,7 +170,7 @@ def _value(
     if np.isnan(value):
         marks.outcome[at] = SCORED_ONLY
         return np.nan, 0.0, 0.0, 1.0, 0.0
-    marks.outcome[at] = LEARNED
+    marks.outcome[at], rows.shown.value[row] = LEARNED, value
     recent.keep(rows.recent, row, value, ts_ms - last_ms if last_ms >= 0 else 0)
     count = rows.level.count[row]
     if presence.is_stuck(rows.presence, row, wire == was, count):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine import alerts, diagnosis, retunes, retuning
+from engine import alerts, diagnosis, marking, retunes, retuning
 from engine.components import level
 from engine.errors import BadSample
 from engine.fold import restart
@@ -35,8 +35,9 @@ def apply_order(shard: Shard, order: Mapping[str, Any]) -> list[Record]:
         raise BadSample("order", f"the id of an order has {len(str(order['id']))} characters; at most {ID_CHARACTERS}.")
     kind = order.get("kind")
     act = KINDS.get(str(kind))
-    if act is None and kind != RETUNE:
-        raise BadSample("order", f"order kind is {kind!r}; this version knows {', '.join((*KINDS, RETUNE, 'seed'))}.")
+    if act is None and kind != RETUNE and kind not in marking.KINDS:
+        known = ", ".join((*KINDS, RETUNE, *marking.KINDS, "seed"))
+        raise BadSample("order", f"order kind is {kind!r}; this version knows {known}.")
     target, params = order.get("target") or {}, order.get("params") or {}
     if not isinstance(target, Mapping) or not isinstance(params, Mapping):
         raise BadSample("order", f"target and params of order {order.get('id')} must be objects.")
@@ -49,20 +50,33 @@ def apply_order(shard: Shard, order: Mapping[str, Any]) -> list[Record]:
             "order", f"order {order.get('id')} is for {target.get('series') or target.get('entity')!r}, unknown here."
         )
     if act is None:
+        if kind != RETUNE:
+            return marking.obey(shard, order, row, entity)
+        if marking.is_about_a_window(shard, entity, row, order.get("at_ms")):
+            return [marking.refusal(shard, order)]
         return retuning.obey(shard, order, row)
+    window = marking.window_of_label(shard, order, row, entity) if kind == "label" else None
     before = _look(shard.roster, row, entity)
     act(shard.roster, row, entity, dict(params))
-    # What people and the tuner know is true of the other version as well, which may be believed in the end.
-    if row >= 0:
-        for twin, other_row in retuning.versions(shard, row):
-            act(twin, other_row, int(twin.rows.link.entity[other_row]), dict(params))
-    else:
-        for twin in shard.twins.rosters:
-            other = twin.entity_of(shard.roster.entities[entity])
-            if other >= 0:
-                act(twin, -1, other, dict(params))
+    _do_to_twins(shard, act, row, entity, dict(params))
     after = _look(shard.roster, row, entity)
+    if window is not None:
+        after["window"] = marking.mark(shard, window)
     return [_experiment(shard, order, before, after)]
+
+
+def _do_to_twins(
+    shard: Shard, act: Callable[[Any, int, int, dict[str, Any]], None], row: int, entity: int, params: dict[str, Any]
+) -> None:  # fmt: skip
+    """What people know is true of the other version as well, which may be believed in the end."""
+    if row >= 0:
+        for twin, other in retuning.versions(shard, row):
+            act(twin, other, int(twin.rows.link.entity[other]), params)
+        return
+    for twin in shard.twins.rosters:
+        other = twin.entity_of(shard.roster.entities[entity])
+        if other >= 0:
+            act(twin, -1, other, params)
 
 
 def _label(roster: Roster, row: int, entity: int, params: dict[str, Any]) -> None:

@@ -32,6 +32,8 @@ LINKS = {
 TWIN = re.compile(r"twin\d+\.")
 #: And what sources lend (`engine.prior`).
 PRIOR = re.compile(r"prior\d+\.")
+#: Windows, each with the name of its entity first (`engine.windows`).
+WINDOWS = "text.windows"
 _TEXTS = {"text.names": "series", "text.classes": "series", "text.entities": "entity"}
 #: Trials of re-tunes and what is barred, each with the name of its entity (`engine.shadows`).
 SHADOWS = "text.shadows"
@@ -50,6 +52,11 @@ def split(state: State, entities: Collection[str]) -> tuple[State, State]:
             chosen = _chosen(arrays, entities, inside=inside)
             if not head or _count(chosen, "entity"):
                 part.update({head + name: array for name, array in chosen.items()})
+    # One of an entity that nobody has heard of yet stays.
+    windows = read_json_column(state.arrays[WINDOWS]) if WINDOWS in state.arrays else []
+    for part, inside in zip(parts, (True, False), strict=True):
+        if mine := [one for one in windows if (one[0] in entities) == inside]:
+            part[WINDOWS] = json_column(mine)
     return State(taken, parts[0]), State(dict(state.manifest), parts[1])
 
 
@@ -148,6 +155,11 @@ def _joined(own: Mapping[str, Array], theirs: Mapping[str, Array]) -> dict[str, 
         if name == SHADOWS:
             mine = read_json_column(own[name]) if name in own else [[], []]
             arrays[name] = json_column([a + b for a, b in zip(mine, read_json_column(array), strict=True)])
+        elif name == WINDOWS:
+            mine = read_json_column(own[name]) if name in own else []
+            arrays[name] = json_column(
+                sorted(mine + read_json_column(array), key=lambda one: (one[0], one[1] or "", one[2:]))
+            )
         elif name in _TEXTS:
             arrays[name] = json_column(read_json_column(own[name]) + read_json_column(array))
         elif name in LINKS:
@@ -191,7 +203,7 @@ def _part(arrays: Mapping[str, Array], wanted: Array) -> dict[str, Array]:
             part[name] = _pool(array, arrays["block.capacity"], blocks)
         elif name == SHADOWS:
             part.update(_of_entities(array, set(read_json_column(part["text.entities"]))))
-        else:
+        elif name != WINDOWS:
             part[name] = array.copy()
     return part
 

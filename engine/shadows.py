@@ -32,7 +32,7 @@ from engine.components.bets import NEW, OLD, bet
 from engine.diagnosis import Setting
 from engine.errors import BadSample, SnapshotError
 from engine.evidence import PROOF, STAKES
-from engine.fold import LEARNED
+from engine.fold import LEARNED, SCORED_ONLY
 from engine.roster import Roster
 from engine.snapshot import json_column, read_json_column
 from engine.state import Marks
@@ -170,11 +170,13 @@ class Shadows:
         for place, shadow in tuple(self.trials.items()):
             row = roster.row_of(shadow.series)
             at = begin + np.flatnonzero(batch.row[begin:end] == row)
-            at = at[marks.outcome[at] == LEARNED]
-            if not len(at):
+            # Those that have a value, of which what lies in a window is not to be learned.
+            at = at[(marks.outcome[at] == LEARNED) | ((marks.outcome[at] == SCORED_ONLY) & ~np.isnan(marks.off[at]))]
+            is_learned = marks.outcome[at] == LEARNED
+            if not is_learned.any():
                 continue
             before = shadow.samples // shadow.every
-            _settle(roster, row, shadow, len(at), int(batch.ts_ms[at[-1]]), offset_ms)
+            _settle(roster, row, shadow, is_learned, int(batch.ts_ms[at[-1]]), offset_ms)
             if shadow.samples // shadow.every != before:
                 finding = self._decide(roster, row, place, int(batch.ts_ms[at[-1]]), offset_ms)
                 found += [finding] if finding else []
@@ -269,9 +271,10 @@ class Shadows:
         return shadows
 
 
-def _settle(roster: Roster, row: int, shadow: Shadow, count: int, last_ms: int, offset_ms: int) -> None:
+def _settle(roster: Roster, row: int, shadow: Shadow, is_learned: Array, last_ms: int, offset_ms: int) -> None:
+    """is_learned (n,): of the newest n values of the series, which are to be bet on."""
     times, values = recent.window(roster.rows.recent, row, last_ms)
-    count = min(count, len(values))
+    count = min(len(is_learned), len(values))
     first = max(len(values) - count - 1, 0)
     times, values = times[first:], values[first:]
     if len(values) > count:
@@ -279,10 +282,10 @@ def _settle(roster: Roster, row: int, shadow: Shadow, count: int, last_ms: int, 
         near = np.concatenate([[False], np.diff(times) <= 3.0 * step if step > 0.0 else np.ones(len(times) - 1, bool)])
         slots = ((times + offset_ms) % season.DAY_MS) // season.SLOT_MS
         bet(
-            values, slots.astype(np.int64), near, shadow.settings, shadow.shapes, STAKES, shadow.wealth, shadow.losses,
-            shadow.surprises, -np.inf if shadow.saved is None else 0.0,
+            values, slots.astype(np.int64), near, np.append(False, is_learned[-count:]), shadow.settings, shadow.shapes,
+            STAKES, shadow.wealth, shadow.losses, shadow.surprises, -np.inf if shadow.saved is None else 0.0,
         )  # fmt: skip
-    shadow.samples += count
+    shadow.samples += int(np.count_nonzero(is_learned))
 
 
 def _source(roster: Roster, row: int) -> int:

@@ -13,15 +13,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine import alerts, first_sight, fold, records, retuning, seeding
+from engine import alerts, endings, first_sight, marking, records, retuning, seeding
 from engine.batch import Batch
 from engine.columns import Array
 from engine.components import change, joint, presence, solving
 from engine.components import entity as entity_component
 from engine.config import EngineConfig
+from engine.endings import Open
 from engine.errors import SnapshotError
-from engine.events import DRIFTED, SPREAD, fresh_events
+from engine.events import DRIFTED, MUTED, SPREAD, fresh_events
 from engine.ledger import Ledger
+from engine.marked import fold_stretch
 from engine.orders import apply_order
 from engine.prior import Prior
 from engine.records import Record
@@ -29,9 +31,10 @@ from engine.roster import Roster
 from engine.series import Series, stable_id
 from engine.shadows import Shadows
 from engine.snapshot import State
-from engine.state import CLOCK, CURSORS, EVENTS, TICKS, Context, Marks, TickMarks, fresh_marks, fresh_ticks
+from engine.state import CLOCK, CURSORS, EVENTS, KEPT, TICKS, Context, Marks, TickMarks, fresh_marks, fresh_ticks
 from engine.tick import close_from_outside
 from engine.twins import Twins
+from engine.windows import Window, Windows
 
 #: The state of so many series stays in the cache by itself; asking for it ahead would only cost.
 NEAR_SERIES = 1000
@@ -83,6 +86,7 @@ class Shard:
         self.roster = roster or Roster(config, priors, lends=not config.guard_seeds)
         self.twins = Twins(config, priors if config.guard_seeds else ())
         self.shadows = Shadows()
+        self.windows = Windows()
         self._events = fresh_events(EVENT_ROOM)
         self._context = self._fresh_context()
 
@@ -113,9 +117,9 @@ class Shard:
         """Fold a batch. With stop_at_drift, returns after the sample that raised a drift signal (see `consumed`)."""
         batch = self._unread(batch)
         marks, parts, told = fresh_marks(len(batch.row)), list[TickMarks](), list[Record]()
-        begin = 0
+        begin, marked = 0, self.windows.mask(self.roster, batch.row, batch.ts_ms)
         for until, new in self._stops(batch):
-            begin, drifted = self._fold_to(batch, begin, until, marks, parts, told, stop_at_drift)
+            begin, drifted = self._fold_to(batch, begin, until, marked, marks, parts, told, stop_at_drift)
             if stop_at_drift and drifted:
                 break
             self.twins.place(self.roster, new)
@@ -164,6 +168,33 @@ class Shard:
             self.applied.pop(next(iter(self.applied)))
         return told
 
+    def wants_unlearning(self) -> bool:
+        """Does somebody ask that a window be un-learned?"""
+        return len(self.windows) > 0 and self.windows.is_asked()
+
+    def active(self) -> list[Open]:
+        """Alerts and questions that are open."""
+        return endings.open_now(self)
+
+    def unlearned(
+        self, windows: Sequence[Window], because: str, from_offset: int, snapshot: str, active: Sequence[Open],
+        drifts: Sequence[dict[str, Any]],
+    ) -> list[Record]:  # fmt: skip
+        """What is told when this state has taken the place of one that had learned of windows, and had these open.
+
+        drifts: that it has seen on its way, which nobody has answered.
+        """
+        told = [
+            marking.answer(self, one, marking.EXACT, because, from_offset=from_offset, snapshot=snapshot)
+            for one in windows
+        ]
+        seen = [Record("drift", str(one["series"]), dict(one)) for one in drifts]
+        return [*told, *endings.unknown(self, active), *seen]
+
+    def settle(self, window: Window, finding: str, because: str, older: Shard | None = None) -> list[Record]:
+        """Answer who asked that a window be un-learned, where no state could be rebuilt; at a barrier."""
+        return marking.settle(self, window, finding, because, older)
+
     def standing(self) -> list[Record]:
         """What the trials that go on have come to so far, as records; changes nothing."""
         found = self.twins.standing(self.roster, self.clock_ms)
@@ -177,7 +208,7 @@ class Shard:
 
     def export(self) -> State:
         """All of the state, canonical: two shards with equal states give equal manifests and arrays, bit for bit."""
-        arrays = self.roster.export() | self.twins.export() | self.shadows.export()
+        arrays = self.roster.export() | self.twins.export() | self.shadows.export() | self.windows.export()
         manifest = {
             "kind": "checkpoint",
             "environment": self.config.environment,
@@ -206,6 +237,7 @@ class Shard:
             )
             shard.twins = Twins.restore(state.arrays, config, shard.roster)
             shard.shadows = Shadows.restore(state.arrays)
+            shard.windows = Windows.restore(state.arrays)
             shard.next_offset = _whole(manifest["next_offset"])
             shard.control_offsets = {int(k): _whole(v) for k, v in manifest["control_offsets"].items()}
             shard.applied = dict.fromkeys(manifest["applied"])
@@ -243,6 +275,7 @@ class Shard:
             channel=np.zeros(entity_component.EVIDENCE),
             share=np.zeros(entity_component.CHANNELS),
             cursor=np.zeros(CURSORS, np.int64),
+            kept=np.zeros((2, KEPT)),
             per_day=float(self.config.false_pages_per_entity_day),
             offset_ms=self.config.utc_offset_minutes * 60_000,
             series_count=0,
@@ -262,6 +295,7 @@ class Shard:
         batch: Batch,
         begin: int,
         until: int,
+        marked: Array | None,
         marks: Marks,
         parts: list[TickMarks],
         told: list[Record],
@@ -272,10 +306,11 @@ class Shard:
         while begin < until and not (stop_at_drift and drifted):
             first, end = begin, self.twins.stop(batch, begin, until)
             end = self.shadows.stop(self.roster, batch, begin, end)
-            begin, drifted = self._fold_stretch(batch, begin, end, marks, parts, told, stop_at_drift)
+            begin, drifted = self._fold_stretch(batch, begin, end, marked, marks, parts, told, stop_at_drift)
             if len(self.twins):
                 self.twins.fold(
-                    self.roster, batch, first, begin, marks, parts[-1], fold.fold, self._events, self._context
+                    self.roster, batch, first, begin, marked, marks, parts[-1], fold_stretch, self._events,
+                    self._context,
                 )  # fmt: skip
                 offset = int(batch.offset[begin - 1])
                 findings = self.twins.look(self.roster, self.clock_ms)
@@ -289,6 +324,7 @@ class Shard:
         batch: Batch,
         begin: int,
         end: int,
+        marked: Array | None,
         marks: Marks,
         parts: list[TickMarks],
         told: list[Record],
@@ -301,14 +337,13 @@ class Shard:
             series_count=self.series_count,
             is_large=self.series_count > NEAR_SERIES,
         )
-        kernel: Any = fold.fold
         columns = (roster.rows, roster.ents, roster.block, roster.pool)
         row, ts_ms, value = batch.row[:end], batch.ts_ms[:end], batch.value[:end]
         drifted = False
         ticks = fresh_ticks(2 * (end - begin) + 4)
         while begin < end and not (stop_at_drift and drifted):
             cursor[EVENTS] = 0
-            begin = int(kernel(row, ts_ms, value, begin, *columns, marks, ticks, self._events, context))
+            begin = fold_stretch(row, ts_ms, value, begin, *columns, marks, ticks, self._events, context, marked)
             drifted |= self._tell(batch.offset, int(cursor[EVENTS]), told)
         parts.append(TickMarks(*(column[: cursor[TICKS]] for column in ticks)))
         return begin, drifted
@@ -317,10 +352,10 @@ class Shard:
         """Make records of the events in the buffer; True if one of them is a drift signal."""
         drifted = False
         for k in range(count):
-            kind, found = (
-                int(self._events.kind[k]),
-                records.of_event(self, self._events, k, int(offsets[self._events.at[k]])),
-            )
+            kind = int(self._events.kind[k])
+            if kind == MUTED:
+                continue
+            found = records.of_event(self, self._events, k, int(offsets[self._events.at[k]]))
             told.extend(found)
             if kind == SPREAD and found:
                 # One change is told once, whichever test has seen it.

@@ -39,6 +39,12 @@ CLOCKS = 8
 TICKS, EVENTS = range(2)
 CURSORS = 2
 
+#: Bits of an entity: the sample at work lies in a window that is not learned; such a one has reported in the open tick;
+#: and in the tick before.
+COMING, MARKED, AFTER = 1, 2, 4
+#: Numbers that a row or an entity keeps at most while a sample or a tick is scored that is not to be learned.
+KEPT = 1024
+
 #: Entries that a fresh series' own histogram starts with.
 SERIES_ROWS = 300.0
 
@@ -53,8 +59,12 @@ class Link(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """What was last said of a series, and the distribution of its own evidence (one histogram a row)."""
+    """What was last said of a series, and the distribution of its own evidence (one histogram a row).
 
+    value: what it was said of, in the recipe's unit.
+    """
+
+    value: Array
     expected: Array
     band: Array
     severe: Array
@@ -68,7 +78,7 @@ class Shown(NamedTuple):
 class Open(NamedTuple):
     """The tick that an entity is collecting: its time, reports so far, reports still due; blocks; absent series.
 
-    loudest: the largest page of a single series in it.
+    loudest: the largest page of a single series in it. marked: bits, see MARKED.
     """
 
     tick_ms: Array
@@ -80,6 +90,7 @@ class Open(NamedTuple):
     absent: Array
     closed_ms: Array
     loudest: Array
+    marked: Array
 
 
 LINK: Spec = {
@@ -89,6 +100,7 @@ LINK: Spec = {
     "tick": Column(np.int32, -1),
 }
 SHOWN: Spec = {
+    "value": Column(np.float64, np.nan),
     "expected": Column(np.float64, np.nan),
     "band": Column(np.float32, np.nan),
     "severe": Column(np.float32, 1.0),
@@ -108,6 +120,7 @@ OPEN: Spec = {
     "absent": Column(np.int32),
     "closed_ms": Column(np.int64, -1),
     "loudest": Column(np.float32),
+    "marked": Column(np.uint8),
 }
 
 
@@ -246,7 +259,8 @@ def fresh_ticks(ticks: int) -> TickMarks:
 class Context(NamedTuple):
     """Settings and scratch of one call. clock: int64 (8,) is state; the rest is not.
 
-    is_twin: the samples were accepted before, by the shard itself, whose clock it is.
+    is_twin: the samples were accepted before, by the shard itself, whose clock it is. kept (2, KEPT): what of a row,
+    and of an entity, is put back afterwards.
     """
 
     clock: Array
@@ -258,6 +272,7 @@ class Context(NamedTuple):
     channel: Array
     share: Array
     cursor: Array
+    kept: Array
     per_day: float
     offset_ms: int
     series_count: int

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine import alerts, verdict
+from engine import alerts, frozen, verdict
 from engine.absence import is_mostly_absent
 from engine.columns import Array
 from engine.components import entity, familiar, joint, tail
@@ -29,7 +29,7 @@ from engine.events import (
 )
 from engine.kernel import inline, kernel
 from engine.prefetch import fetch_histograms
-from engine.state import EVENTS, TICKS, Context, Entities, Rows, TickMarks
+from engine.state import AFTER, COMING, EVENTS, MARKED, TICKS, Context, Entities, Rows, TickMarks
 
 #: After a pause of more than this many steps the past is no longer near.
 GAP_TICKS = 3.0
@@ -64,6 +64,8 @@ def report(
     if rows.link.tick[row] == tick.number[e] - 1:
         tick.due[e] -= 1
     tick.here[e] += 1
+    if tick.marked[e] & COMING != 0:
+        tick.marked[e] |= MARKED
     rows.link.tick[row] = tick.number[e]
     if not np.isnan(z):
         b, j = rows.link.block[row], rows.link.slot[row]
@@ -81,12 +83,18 @@ def close_tick(
     e: int, at: int, rows: Rows, ents: Entities, block: Block, pool: Array, ticks: TickMarks, events: Events,
     context: Context,
 ) -> None:  # fmt: skip
-    """Score, judge and learn the open tick of entity e."""
+    """Score, judge and learn the open tick of entity e. One that a marked sample has reported in teaches nothing."""
     tick, own, means = ents.open, ents.entity, context.means
     ts_ms = tick.tick_ms[e]
+    learns = tick.marked[e] & MARKED == 0
+    if not learns:
+        frozen.keep_entity(ents, e, context.kept[1])
     if context.is_large:
         fetch_histograms(own, e)
     is_gap = _learn_step(ents, e, ts_ms)
+    if learns and tick.marked[e] & AFTER != 0:
+        # What was not learned is no past to learn from, either.
+        is_gap = True
     means[:] = 0.0
     lone = entity.alone(own, e)
     b = tick.first_block[e]
@@ -94,9 +102,9 @@ def close_tick(
     while b >= 0:
         if is_gap:
             joint.forget_history(block, pool, b)
-        _excuse(b, ts_ms, rows, block, pool)
+        _excuse(b, ts_ms, learns, rows, block, pool)
         context.sums[:] = 0.0
-        joint.step(block, pool, b, lone, context.work, context.scratch, context.sums)
+        joint.step(block, pool, b, lone, learns, context.work, context.scratch, context.sums)
         joint.take_worst(context.sums, least, means)
         b = block.next[b]
     entity.evidence(means, context.channel)
@@ -122,6 +130,8 @@ def close_tick(
     else:
         # A tick without any value is no evidence, neither of calm nor of anything else.
         context.share[:] = 0.0
+    if not learns:
+        frozen.put_entity_back(ents, e, context.kept[1])
     agreement = 0.0
     for k in range(entity.G):
         agreement += 0.2 if context.channel[k] > np.float64(own.top[e, k]) else 0.0
@@ -138,7 +148,7 @@ def close_tick(
 
 
 @inline
-def _excuse(b: int, ts_ms: int, rows: Rows, block: Block, pool: Array) -> None:
+def _excuse(b: int, ts_ms: int, learns: bool, rows: Rows, block: Block, pool: Array) -> None:
     """Mark the metrics of a block whose value is far out but familiar: NaN in place of how far they have strayed.
 
     At the close of a tick and not at the sample: a call there costs all samples a sixth of their time.
@@ -147,8 +157,8 @@ def _excuse(b: int, ts_ms: int, rows: Rows, block: Block, pool: Array) -> None:
     for j in range(block.width[b]):
         if pool[start + NOVELTY * c + j] != 0.0 and pool[start + HERE * c + j] != 0.0:
             row = block.member[b, j]
-            value, step_ms = rows.level.last[row], np.float64(rows.presence.step_ms[row])
-            if familiar.come(seen.value, seen.weight, seen.minute, row, value, ts_ms, step_ms):
+            value, step_ms = rows.shown.value[row], np.float64(rows.presence.step_ms[row])
+            if familiar.come(seen.value, seen.weight, seen.minute, row, value, ts_ms, step_ms, learns):
                 pool[start + STRAY * c + j] = np.float32(np.nan)
 
 
@@ -174,6 +184,7 @@ def _begin_tick(ents: Entities, block: Block, pool: Array, e: int) -> None:
     tick.loudest[e] = np.float32(0.0)
     tick.here[e] = 0
     tick.number[e] += 1
+    tick.marked[e] = tick.marked[e] & COMING | (AFTER if tick.marked[e] & MARKED != 0 else 0)
     b = tick.first_block[e]
     while b >= 0:
         at = block.start[b] + HERE * block.capacity[b]

@@ -130,36 +130,44 @@ class Twins:
         return begin + int(due[0]) + 1 if len(due) else until
 
     def fold(
-        self, own: Roster, batch: Batch, begin: int, end: int, marks: Marks, ticks: TickMarks, kernel: Any,
-        events: Events, context: Context,
+        self, own: Roster, batch: Batch, begin: int, end: int, marked: Array | None, marks: Marks, ticks: TickMarks,
+        kernel: Any, events: Events, context: Context,
     ) -> None:  # fmt: skip
         """Fold what the shard has accepted of a stretch of the log, and mix the forecasts into `marks`, in place.
 
-        ticks: those that the shard has closed in the stretch.
+        marked: which samples of the batch are not learned, None: all are. ticks: those that the shard has closed in the
+        stretch. kernel: see `engine/marked.py`.
         """
         accepted = np.isin(marks.outcome[begin:end], (LEARNED, SCORED_ONLY, MISSING))
         self._fit(own)
         off, band = (np.full(end - begin, np.nan, np.float32) for _ in range(2))
         kind = np.zeros(end - begin, np.uint8)
+        unlearned = np.zeros(end - begin, bool) if marked is None else marked[begin:end]
         for k in reversed(range(len(self.rosters))):
             if not self.rosters[k].names:
                 continue
             twins = self._pairs[k].row[batch.row[begin:end]]
             at = np.flatnonzero(accepted & (twins >= 0))
-            told, closed = self._fold(k, batch, begin + at, twins[at], kernel, events, context)
-            trial = self._trial(k)
-            trial.enter(own, k, self.look_ms - LOOK_MS, batch.row, begin + at, twins[at], marks, told)
+            told, closed = self._fold(
+                k, batch, begin + at, twins[at], unlearned[at] if unlearned[at].any() else None, kernel, events, context
+            )
+            trial, is_bet = self._trial(k), ~unlearned[at]
+            bets = told if is_bet.all() else Marks(*(column[is_bet] for column in told))
+            trial.enter(
+                own, k, self.look_ms - LOOK_MS, batch.row, begin + at[is_bet], twins[at[is_bet]], marks, bets
+            )  # fmt: skip
             trial.page(own, self._pairs[k], k, ticks, closed)
             off[at], band[at], kind[at] = told.off, told.band, told.kind
         expected, own_off, own_band = (column[begin:end] for column in (marks.expected, marks.off, marks.band))
         guard.mix_forecasts(
             batch.row[begin:end], 0, end - begin, own.rows.guard, marks.kind[begin:end], kind, off, band, expected,
-            own_off, own_band,
+            own_off, own_band, unlearned,
         )  # fmt: skip
 
     def _fold(
-        self, k: int, batch: Batch, at: Array, row: Array, kernel: Any, events: Events, context: Context
-    ) -> tuple[Marks, TickMarks]:
+        self, k: int, batch: Batch, at: Array, row: Array, marked: Array | None, kernel: Any, events: Events,
+        context: Context,
+    ) -> tuple[Marks, TickMarks]:  # fmt: skip
         roster, ts_ms, value = self.rosters[k], batch.ts_ms[at], batch.value[at]
         marks, ticks, cursor = fresh_marks(len(at)), fresh_ticks(2 * len(at) + 4), np.zeros(layout.CURSORS, np.int64)
         context = context._replace(cursor=cursor, series_count=len(roster.names), is_large=False, is_twin=True)
@@ -168,7 +176,7 @@ class Twins:
         while done < len(at):
             # Nobody is told what a twin finds.
             cursor[layout.EVENTS] = 0
-            done = int(kernel(row, ts_ms, value, done, *columns, marks, ticks, events, context))
+            done = int(kernel(row, ts_ms, value, done, *columns, marks, ticks, events, context, marked))
         closed = TickMarks(*(column[: cursor[layout.TICKS]] for column in ticks))
         return marks, closed._replace(at=at[closed.at])
 

@@ -41,6 +41,7 @@ COMMANDS = {
     "experiments": Command("what was tried on the models, and what came of it", "experiments"),
     "label": Command("answer an escalation, or mark a window of a series", "label"),
     "review": Command("the review page: questions, alerts, series, fleet, experiments", "review"),
+    "unlearn": Command("show that what is un-learned is as if it had never been learned", "unlearn"),
     "check": Command("will this configuration work here?", "check"),
     "alert": Command("test a sink; list what it did not take, and send it again", "alert"),
     "bench": Command("throughput, latency and memory on this machine, beside the bare limit", "bench"),

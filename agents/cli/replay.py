@@ -28,6 +28,9 @@ Under --out:
 Rows must be in the order of their times, oldest first; what is older than a row before it is not scored, and where
 that is more than a tenth (and no --state-in is given) the exit status is 1.
 
+--labels FILE has records of `graft label`, one a line. What is an incident or expected, from from_ms until until_ms, is
+scored and told of, and nothing is learned of it. series and entity are named as scores.csv does.
+
 Each file is a world of its own: its verdicts do not depend on the other files of the run.
 """
 FINDINGS, INTERRUPTED = 1, 130
@@ -39,6 +42,7 @@ examples:
   graft replay january/ --out out --state-out january.state
   graft replay new-site.csv --out out --snapshot eu.snap --plan eu-to-new.json
   graft replay february/ --out out2 --state-in january.state
+  graft replay january/ --out out3 --labels outages.jsonl
 """
 
 
@@ -56,6 +60,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--entity", type=words, metavar="LABEL,...", help="long files: labels that make an entity")
     parser.add_argument("--snapshot", type=Path, metavar="FILE", help="seed new series from this source snapshot")
     parser.add_argument("--plan", type=Path, metavar="FILE", help="lend only what this plan of `graft plan --out` says")
+    parser.add_argument("--labels", type=Path, metavar="FILE", help="labels (JSON lines): windows not to be learned")
     parser.add_argument("--state-in", type=Path, metavar="FILE", help="go on from the state of an earlier replay")
     parser.add_argument("--state-out", type=Path, metavar="FILE", help="write the state at the end as a snapshot")
     add_config(parser)
@@ -76,6 +81,7 @@ def main(args: argparse.Namespace, out: Out) -> int:
         entity_labels=args.entity,
         snapshot=args.snapshot,
         plan=args.plan,
+        labels=args.labels,
         state_in=args.state_in,
         state_out=args.state_out,
     )

@@ -20,6 +20,7 @@ from agents.detector.controls import Controls
 from agents.detector.holdings import Holdings
 from agents.detector.loop import Loop, Pace
 from agents.detector.reporter import Reporter
+from agents.detector.unlearner import Unlearner, command_of
 from agents.recovery.durability import Durability
 from agents.recovery.held import DecoderLike, Place, ShardLike
 from agents.recovery.logs import LogNames
@@ -54,13 +55,13 @@ class Parts:
         """A shard that has seen nothing."""
         from engine.shard import Shard
 
-        return Shard(self._config(place.topic), topic=place.topic, partition=place.partition, prior=self._prior())
+        return Shard(self.config_of(place.topic), topic=place.topic, partition=place.partition, prior=self._prior())
 
     def restore(self, state: State, topic: str) -> ShardLike:
         """A shard as it was."""
         from engine.shard import Shard
 
-        return Shard.restore(state, self._config(topic))
+        return Shard.restore(state, self.config_of(topic))
 
     def new_decoder(self, place: Place, shard: Any) -> DecoderLike:
         """A decoder that finds and admits the series of this shard."""
@@ -75,6 +76,7 @@ class Parts:
 
         from agents.codecs.decoder import Decoder
         from engine.shard import Shard
+        from engine.windows import Window
 
         shard = Shard(config.engine_config(self._settings), topic="warm-up", partition=0)
         shard.next_offset = 0
@@ -83,9 +85,13 @@ class Parts:
         for batch in range(3):
             offsets = np.arange(batch * 20, batch * 20 + 20, dtype=np.int64)
             values = [line % (one % 7, 1_767_225_600_000 + 10_000 * one) for one in offsets.tolist()]
+            if batch == 2:
+                window = Window("host=a", None, 1_767_225_600_000, 1_767_312_000_000, "warm-up")
+                shard.windows.add(window, now_ms=shard.clock_ms)
             shard.process(decoder.decode(values, offsets, lambda _: -1, batch * 20 + 20)[0])
 
-    def _config(self, topic: str) -> EngineConfig:
+    def config_of(self, topic: str) -> EngineConfig:
+        """What the engine is told for the shards of one input."""
         return config.engine_config(self._settings, self._inputs[topic])
 
     def _prior(self) -> Prior | None:
@@ -105,15 +111,19 @@ def assemble(
     start: Start,
     pace: Pace | None,
     parts: Parts,
+    again: Sequence[str] = (),
 ) -> tuple[Loop, StateStore]:
-    """Open the clients and put the parts together; nothing is read yet."""
+    """Open the clients and put the parts together; nothing is read yet.
+
+    again: arguments by which a child of this process finds the same configuration.
+    """
     from confluent_kafka import Consumer, Producer
 
     topics = [one.topic for one in config.require_inputs(settings)]
     properties, insecure = config.kafka_properties(settings), settings.kafka.insecure
     key = settings.state.key.reveal().encode() if settings.state.key else None
     folder, names = Path(settings.state.dir), Topics.of(settings.topics.prefix)
-    store = StateStore(folder, key=key, warn=warn)
+    store = StateStore(folder, key=key, warn=warn, history=settings.state.keep_history)
     me = instance.claim(folder)
     known = partitions_of(properties, [*topics, names.control, names.state], insecure=insecure)
     _require(known, topics)
@@ -158,6 +168,10 @@ def assemble(
         pace=pace or Pace(snapshot_interval_s=settings.state.snapshot_interval_s),
         report=Reporter(progress.path_of(folder, me.slot)), for_good=settings.kafka.leave_on_stop,
         seeds=Seeds(_state_reader(settings), names.state, key=key),
+        unlearner=Unlearner(
+            folder=folder, command=command_of(again), restore=parts.restore, new_decoder=parts.new_decoder, warn=warn,
+            clock=time.monotonic, config_hash=positions.config_hash, key=key, counters=counters,
+        ),
     )  # fmt: skip
     return loop, store
 

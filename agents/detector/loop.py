@@ -67,6 +67,15 @@ class Report(Protocol):
     def now(self, loop: Loop, /, *, ended: bool) -> None: ...
 
 
+class Turner(Protocol):
+    """Something that does a little in each turn, and may make orders wait."""
+
+    @property
+    def holds_orders(self) -> bool: ...
+    def turn(self, loop: Loop, /) -> None: ...
+    def close(self) -> None: ...
+
+
 @dataclass(slots=True, kw_only=True)
 class Loop:
     """One worker at work. counters: what has happened in this life. for_good: it will not be started again soon."""
@@ -83,6 +92,7 @@ class Loop:
     clock: Callable[[], float]
     uploads: Uploader | None = None
     seeds: Seeds | None = None
+    unlearner: Turner | None = None
     counters: Counter[str] = field(default_factory=Counter)
     gaps: set[Place] = field(default_factory=set)
     for_good: bool = False
@@ -101,6 +111,8 @@ class Loop:
         self.durability.checkpoint_each(unsaved(list(self.holdings)))
         if self.uploads is not None:
             self.uploads.finish(list(self.holdings))
+        if self.unlearner is not None:
+            self.unlearner.close()
         self.report.now(self, ended=True)
         self.assignment.close(for_good=self.for_good)
         self.controls.close()
@@ -119,17 +131,27 @@ class Loop:
         messages = self.assignment.consume(self.pace.consume_records, self.pace.consume_wait_s)
         found = intake.sort(messages, tuple(self.partitions))
         for place, run in found.runs.items():
-            if self.assignment.changes == changes or not self.step_back(place, run):
+            if not self.may_be_ahead(place, changes) or not self.step_back(place, run):
                 self.fold(place, run)
         for message in found.errors:
             self.meet(message)
         self.cross_gaps()
+        if self.unlearner is not None:
+            self.unlearner.turn(self)
         self.obey()
         self.save_due()
         if self.uploads is not None:
             self.uploads.turn(self.holdings)
         self.throttle()
         self.report.when_due(self)
+
+    def may_be_ahead(self, place: Place, changes: int) -> bool:
+        """Whether what was consumed may be from before a partition was taken up elsewhere in its log."""
+        held = self.holdings.by_place.get(place)
+        if held is not None and held.rewound:
+            held.rewound -= 1
+            return True
+        return self.assignment.changes != changes
 
     def step_back(self, place: Place, run: list[Message]) -> bool:
         """After a rebalance: whether a run is of a former stay and ahead of its shard, which is read again then."""
@@ -225,7 +247,9 @@ class Loop:
 
     def obey(self) -> None:
         """Orders, between two batches; none while any shard repeats what a former life may have said already."""
-        if self.gaps or any(held.replaying for held in self.holdings):
+        if self.gaps or any(held.replaying or held.arrival is not None for held in self.holdings):
+            return
+        if self.unlearner is not None and self.unlearner.holds_orders:
             return
         pending, until_s = self.controls.pending, self.clock() + OBEY_S
         if not pending:

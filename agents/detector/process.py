@@ -34,15 +34,16 @@ def run_detector(
     start: Start = "earliest",
     pace: Pace | None = None,
     parts: Parts | None = None,
+    again: Sequence[str] = (),
 ) -> None:
     """Run until `stop` says so (asked once a turn), then save and leave.
 
     partitions: read exactly these instead of joining the group. start: where a shard without a snapshot begins; the
     default is the beginning of its partition, since history is what models learn from, and alerts that were told
-    before are told under the same ids.
+    before are told under the same ids. again: see `assemble`.
     """
     made = parts or Parts(settings)
-    loop, store = assemble(settings, partitions=partitions, start=start, pace=pace, parts=made)
+    loop, store = assemble(settings, partitions=partitions, start=start, pace=pace, parts=made, again=again)
     with store:
         made.warm_up()
         gc.collect()
@@ -93,6 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work(settings: Settings) -> None:
         places = [place_of(one) for one in options.partitions.split(",")] if options.partitions else None
-        run_detector(settings, stop=Stop(), partitions=places, start=options.start)
+        again = ["-c", str(options.config)] if options.config else []
+        run_detector(settings, stop=Stop(), partitions=places, start=options.start, again=again)
 
     return child.run(options, work)

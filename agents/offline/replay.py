@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from agents.offline import labels
 from agents.offline.files import CHUNK_SAMPLES, Source, Table, sources
 from agents.offline.replay_file import Outputs, Passage, Report, Tally, split
 from agents.offline.scores import HEADER
@@ -29,6 +30,7 @@ from engine.errors import ConfigError, OutsideError
 from engine.series import Kind, Series
 from engine.shard import Shard
 from engine.snapshot import State
+from engine.windows import Window
 
 #: Record topic -> file under --out.
 RECORD_FILES = {
@@ -51,6 +53,7 @@ class Options:
     entity_labels: tuple[str, ...] | None = None
     snapshot: Path | None = None
     plan: Path | None = None
+    labels: Path | None = None
     state_in: Path | None = None
     state_out: Path | None = None
     chunk_samples: int = CHUNK_SAMPLES
@@ -67,7 +70,7 @@ def run(
     found, tally = sources(options.inputs, results={(options.out / name).resolve() for name in names}), Tally()
     if options.state_out is not None and not options.state_out.parent.is_dir():
         raise ConfigError(f"There is no folder {options.state_out.parent} for --state-out; make it first.")
-    before = _earlier(options)
+    before, known = _earlier(options), labels.read(options.labels) if options.labels else []
     prior = _prior(options)
     warm_up(note)
     began_s = clock_s()
@@ -77,7 +80,7 @@ def run(
         try:
             for source in found:
                 state = _carried(before, source, found, note)
-                passage, name = _passage(options, source, state, prior, outputs, tally)
+                passage, name = _passage(options, source, state, prior, known, outputs, tally)
                 passage.fold(report, chunk_samples=options.chunk_samples)
                 if options.state_out:
                     after[name] = passage.state()
@@ -91,7 +94,13 @@ def run(
 
 
 def _passage(
-    options: Options, source: Source, state: State | None, prior: Any, outputs: Outputs, tally: Tally
+    options: Options,
+    source: Source,
+    state: State | None,
+    prior: Any,
+    known: Sequence[Mapping[str, Any]],
+    outputs: Outputs,
+    tally: Tally,
 ) -> tuple[Passage, str]:
     from engine.retune import Tuner
 
@@ -106,7 +115,9 @@ def _passage(
     else:
         shard = Shard(config, topic=name, partition=0, prior=prior)
         shard.next_offset = 0
-    passage = Passage(table, shard, Tuner(), carried=carried, outputs=outputs, tally=tally, level=options.scores)
+    passage = Passage(
+        table, shard, Tuner(), carried=carried, outputs=outputs, tally=tally, level=options.scores, labels=known
+    )
     return passage, name
 
 
@@ -126,6 +137,7 @@ def warm_up(note: Callable[[str], None]) -> None:
     shard.next_offset = 0
     rows = [shard.admit(Series.of(name, {"host": "warm-up"}, Kind.GAUGE)) for name in ("a", "b")]
     at = np.arange(40)
+    shard.windows.add(Window("host=warm-up", None, 900_000, 10**7, "warm-up"), now_ms=0)
     shard.process(Batch.of(np.resize(rows, 40), 60_000 * (at // 2), at % 7, at, 40), stop_at_drift=True)
 
 

@@ -10,7 +10,7 @@ entity's. So the result depends on the rows alone, not on how the file was cut i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol, TextIO
@@ -20,6 +20,7 @@ import orjson
 from numpy.typing import NDArray
 
 from agents.offline.files import CHUNK_SAMPLES, ENTITY, Chunk, Table
+from agents.offline.labels import mark
 from agents.offline.scores import Answers, Sheet, Ticks, Waiting
 from engine.batch import Batch
 from engine.errors import BadSample
@@ -69,7 +70,7 @@ class Outputs(NamedTuple):
 
 
 class Passage:
-    """Folds one table into one shard. carried: the second half of `split`."""
+    """Folds one table into one shard. carried: the second half of `split`; labels: see `labels.mark`."""
 
     def __init__(
         self,
@@ -81,9 +82,11 @@ class Passage:
         outputs: Outputs,
         tally: Tally,
         level: str,
+        labels: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self._table, self._shard, self._tuner = table, shard, tuner
         self._outputs, self._tally, self._level = outputs, tally, level
+        self._labels = labels
         self._drifts: list[Mapping[str, Any]] = list(carried.get("drifts", []))
         for drift in self._drifts:
             tuner.order_for(drift)
@@ -171,6 +174,7 @@ class Passage:
             self._entities.append(self._table.source.name if is_own else entity)
             if is_own:
                 self._shown[series.text], self._shown[entity] = series.name, self._table.source.name
+            mark(self._shard, self._labels, series, entity, self._shown)
 
     def _stretches(self, batch: Batch) -> Iterator[tuple[int, Verdicts]]:
         """(first sample, verdicts) of each stretch of a batch between two drift signals."""

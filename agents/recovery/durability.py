@@ -12,6 +12,9 @@ A barrier (`barrier`), for what does not follow from the data log alone - an ord
        is a state topic, there as well
     4  only now may these records, and whatever is computed from here on, leave
 
+A rebuilt past (`arrive`; agents/detector/unlearner.py) becomes the newest on disk where the former one stood, or later,
+together with what tells of it. Until then the former one is the newest, and holds the question.
+
 Not obvious: without step 3 before step 4 a crash could apply the change at another offset in the next life - on
 another machine, if only the disk here has it - and the two lives would contradict each other. Without `owed` a crash
 between 3 and 4 would lose the records for good.
@@ -60,8 +63,36 @@ class Durability:
                 put_off.append(held)
         return put_off
 
+    def arrive(self, held: Held, wait_s: float | None = None) -> bool:
+        """Make the first state durable that takes the place of a former past, with what tells of it; see `Arrival`.
+
+        The state before the change, which a barrier saves, is the other past here, and on disk. False: try later.
+        """
+        arrival = held.arrival
+        if arrival is None or held.shard.next_offset < arrival.until:
+            return True
+        if not self.acknowledged(held, wait_s):
+            return False
+        held.owed.extend(Owed(record.topic, record.key, record.value) for record in arrival.records())
+        try:
+            self.save(held)
+        except DiskFull as error:
+            held.owed.clear()
+            self.warn(f"{held.place} is not saved: {error} It goes on; a restart would rebuild it once more.")
+            return False
+        held.arrival = None
+        held.barriers += 1
+        failpoint("unlearn-saved")
+        if self.uploads is not None:
+            self.uploads.finish([held])
+        self.outputs.send(held.owed)
+        self.commit(held.place, held.shard.next_offset)
+        return True
+
     def checkpoint(self, held: Held, wait_s: float | None = None) -> bool:
         """Make all that the shard has done durable. False: broker or disk cannot now; nothing has changed."""
+        if not self.arrive(held, wait_s):
+            return False
         if not self.acknowledged(held, wait_s):
             return False
         failpoint("flushed")
@@ -76,7 +107,7 @@ class Durability:
 
     def barrier(self, held: Held, change: Callable[[], Sequence[RecordLike]]) -> bool:
         """Apply a change between two batches so that no replay can contradict it. False: not applied, try later."""
-        if not self.acknowledged(held):
+        if not self.arrive(held) or not self.acknowledged(held):
             return False
         try:
             self.save(held)
@@ -84,6 +115,7 @@ class Durability:
             self.warn(f"{held.place} cannot be changed now: {error} It goes on as it is; the change is tried again.")
             return False
         held.owed.extend(Owed(record.topic, record.key, record.value) for record in change())
+        held.barriers += 1
         failpoint("control-applied")
         self.save(held)
         if self.uploads is not None:

@@ -9,7 +9,7 @@ alone, so a replay could not make them again; they travel inside the snapshot un
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -83,6 +83,7 @@ class ShardLike(Protocol):
     def mark_gap(self, from_offset: int, to_offset: int, /) -> Sequence[RecordLike]: ...
     def export(self) -> State: ...
     def counters(self) -> dict[str, int | float]: ...
+    def wants_unlearning(self) -> bool: ...
 
 
 class DeadLetterLike(Protocol):
@@ -109,6 +110,13 @@ class DecoderLike(Protocol):
     ) -> tuple[Batch, Sequence[DeadLetterLike]]: ...
 
 
+class Arrival(NamedTuple):
+    """Of a rebuilt shard: where the former one stood, and what is told when it has come there."""
+
+    until: int
+    records: Callable[[], Sequence[RecordLike]]
+
+
 @dataclass(slots=True, kw_only=True)
 class Held:
     """A shard in this worker's hands.
@@ -116,7 +124,9 @@ class Held:
     replay_until: end of the log when the shard was taken; up to there a former life may already have spoken, so no
     new control may change what is computed (agents/detector/controls.py). caught_up: the log has ended at least once.
     saved_offset: next offset of the newest durable snapshot; -1 when there is none. saved_at_s: monotonic clock.
-    saves, uploaded_saves: snapshots of this life, and which of them the state topic has.
+    saves, uploaded_saves: snapshots of this life, and which of them the state topic has. barriers: changes in this life
+    that do not follow from the data log. rewound: the log is read again from before where it was; so many times what
+    comes from further on is sent back. arrival: while a rebuilt shard takes the place of this one.
     """
 
     place: Place
@@ -132,6 +142,9 @@ class Held:
     uploaded_saves: int = 0
     uploaded_at_s: float = 0.0
     upload_slot: int = 0
+    barriers: int = 0
+    rewound: int = 0
+    arrival: Arrival | None = None
 
     @property
     def replaying(self) -> bool:

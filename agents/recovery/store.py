@@ -30,6 +30,7 @@ __all__ = ["DiskFull", "Loaded", "StateStore", "Stored", "read_state", "stored",
 _FOLDER: Final = re.compile(r"(?P<topic>.+)-(?P<partition>0|[1-9][0-9]{0,9})\Z")
 _FILE: Final = re.compile(r"(?P<next_offset>[0-9]{20})\.snap\Z")
 _DAY_S: Final = 86_400
+_HOUR_S: Final = 3_600
 #: In state.dir, beside the outbox and whatever else a worker keeps.
 _SHARDS: Final = "shards"
 
@@ -56,7 +57,8 @@ class Loaded(NamedTuple):
 class StateStore:
     """The checkpoints of one worker. Holds a lock on its folder until it is closed or the process ends.
 
-    keep: newest ones a shard; days: one more for each of so many earlier days. So at most 4 x state with the defaults.
+    keep: newest ones a shard; days: one more for each of so many earlier days; history: one more for each of so many
+    earlier hours, from which something can be un-learned. So at most keep + days + history x state.
     warn: takes one sentence on a file that could not be read and was passed over.
     """
 
@@ -67,15 +69,20 @@ class StateStore:
         key: Keys = None,
         keep: int = 3,
         days: int = 1,
+        history: int = 0,
         max_bytes: int = MAX_BYTES,
         warn: Callable[[str], None] | None = None,
     ) -> None:
-        if keep < 1 or days < 0:
-            raise ConfigError(f"a store that keeps {keep} snapshots and {days} days cannot work; keep at least 1 and 0")
+        if keep < 1 or days < 0 or history < 0:
+            raise ConfigError(
+                f"a store that keeps {keep} snapshots, {days} days and {history} hours cannot work; keep at least 1, 0 "
+                "and 0"
+            )
         self.directory = Path(directory)
         self._key = key
         self._keep = keep
         self._days = days
+        self._history = history
         self._max_bytes = max_bytes
         self._warn = warn or (lambda _: None)
         self._refused: set[Path] = set()
@@ -156,7 +163,7 @@ class StateStore:
         self.close()
 
     def _folder(self, topic: str, partition: int) -> Path:
-        return self.directory / _SHARDS / _folder_name(topic, partition)
+        return self.directory / _SHARDS / folder_name(topic, partition)
 
     def _of(self, topic: str, partition: int) -> Sequence[Stored]:
         return _in_folder(self._folder(topic, partition), topic, partition)
@@ -174,7 +181,7 @@ class StateStore:
             for path in refused:
                 if path.exists():
                     path.replace(path.with_name(f"{path.name}.bad"))
-            for path in _surplus(saved, keep=self._keep, days=self._days):
+            for path in _surplus(saved, keep=self._keep, days=self._days, hours=self._history):
                 path.unlink(missing_ok=True)
         except OSError as error:
             self._warn(f"cannot tidy {saved.parent}: {reason(error)}; snapshots that are no longer wanted stay there")
@@ -213,10 +220,10 @@ def write_state(path: Path | str, state: State, key: Keys = None, *, creator: st
     return len(data)
 
 
-def _folder_name(topic: str, partition: int) -> str:
+def folder_name(topic: str, partition: int) -> str:
     """Never "." or "..", never with a slash: the dash and the number always follow.
 
-    >>> _folder_name("../a b", 3)
+    >>> folder_name("../a b", 3)
     '..%2Fa%20b-3'
     """
     if not topic or partition < 0:
@@ -264,20 +271,21 @@ def _unreadable(folder: Path, error: OSError) -> OutsideError:
     )
 
 
-def _surplus(saved: Path, *, keep: int, days: int) -> list[Path]:
-    """What may go once saved is durable: beyond the newest `keep` up to saved, and the last of `days` earlier days.
+def _surplus(saved: Path, *, keep: int, days: int, hours: int = 0) -> list[Path]:
+    """What may go once saved is durable: beyond the newest `keep` up to saved, and the last of earlier days and hours.
 
     Those with a higher offset than saved are not counted: whoever saves below them has not used them.
     """
     upto = [one for one in _in_folder(saved.parent, "", 0) if one.path.name <= saved.name]
     kept = {one.path for one in upto[:keep]}
-    today = int(upto[0].saved_s // _DAY_S) if upto else 0
-    last_of_day: dict[int, Path] = {}
-    for one in upto:
-        day = int(one.saved_s // _DAY_S)
-        if day < today:
-            last_of_day.setdefault(day, one.path)
-    kept.update(last_of_day[day] for day in sorted(last_of_day, reverse=True)[:days])
+    for length_s, most in ((_DAY_S, days), (_HOUR_S, hours)):
+        now = int(upto[0].saved_s // length_s) if upto else 0
+        last_of: dict[int, Path] = {}
+        for one in upto:
+            when = int(one.saved_s // length_s)
+            if when < now:
+                last_of.setdefault(when, one.path)
+        kept.update(last_of[when] for when in sorted(last_of, reverse=True)[:most])
     bad = sorted(saved.parent.glob("*.snap.bad"), reverse=True)
     # As many as can lie here at one start: with the wrong key all of them are refused.
     return [*(one.path for one in upto if one.path not in kept), *bad[keep + days :]]

@@ -20,10 +20,10 @@ FARTHEST, CUT, SURPRISE = 25.0, 3.0, 4.0
 
 @kernel
 def bet(
-    values: Array, slots: Array, near: Array, settings: Array, shapes: Array, stakes: Array, wealth: Array,
-    losses: Array, surprises: Array, least: float,
+    values: Array, slots: Array, near: Array, is_bet: Array, settings: Array, shapes: Array, stakes: Array,
+    wealth: Array, losses: Array, surprises: Array, least: float,
 ) -> None:  # fmt: skip
-    """Settle the bets on values[1:], each given the one before where that is `near`, in place.
+    """Settle the bets on values[1:], as far as `is_bet`, each given the one before where that is `near`, in place.
 
     slots (n,): of the day; settings (2, 5): mean, sd, level, sigma, persistence, see `engine.diagnosis.Setting`; shapes
     (2, 96); wealth (2, stakes): ln; losses, surprises (2,): sums. The loss is -ln of the normal density of the whitened
@@ -31,6 +31,8 @@ def bet(
     which sees soon when it is right again (e-CUSUM: Shin, Ramdas and Rinaldo 2023).
     """
     for k in range(1, len(values)):
+        if not is_bet[k]:
+            continue
         better = 0.0
         for v in range(2):
             mean, sd, level = settings[v, 0], settings[v, 1], settings[v, 2]

@@ -48,8 +48,13 @@ COLUMNS = {
 
 
 @kernel
-def come(values: Array, weights: Array, minutes: Array, row: int, value: float, ts_ms: int, step_ms: float) -> bool:
-    """Learn a sample far out; True if the series has had its value often. Called for samples far out only."""
+def come(
+    values: Array, weights: Array, minutes: Array, row: int, value: float, ts_ms: int, step_ms: float, learns: bool
+) -> bool:  # fmt: skip
+    """Learn a sample far out; True if the series has had its value often. Called for samples far out only.
+
+    learns: False asks only.
+    """
     minute, least, place = ts_ms // MINUTE_MS, np.inf, 0
     apart = max(APART, APART_STEPS * step_ms / MINUTE_MS)
     for k in range(KEPT):
@@ -57,12 +62,14 @@ def come(values: Array, weights: Array, minutes: Array, row: int, value: float, 
         weight = max(np.float64(weights[row, k]) - away / FORGET, 0.0)
         if weight > 0.0 and abs(value - known) <= SAME * max(abs(value), abs(known)):
             # Of one visit nothing is forgotten before it is over.
-            if away >= apart:
-                weights[row, k] = np.float32(min(weight + 1.0, MOST))
-            minutes[row, k] = minute
-            return bool(weights[row, k] >= ENOUGH)
+            now = min(weight + 1.0, MOST) if away >= apart else np.float64(weights[row, k])
+            if learns:
+                weights[row, k], minutes[row, k] = np.float32(now), minute
+            return bool(np.float32(now) >= ENOUGH)
         if weight < least:
             least, place = weight, k
+    if not learns:
+        return False
     values[row, place], weights[row, place], minutes[row, place] = np.float32(value), np.float32(1.0), minute
     return False
 

@@ -56,13 +56,13 @@ def log_density(off: float, size: float) -> float:
 @kernel
 def mix_forecasts(
     row_of: Array, begin: int, end: int, guard: Guard, kind: Array, other_kind: Array, other_off: Array,
-    other_band: Array, expected: Array, off: Array, band: Array,
+    other_band: Array, expected: Array, off: Array, band: Array, marked: Array,
 ) -> None:  # fmt: skip
     """What is expected of the samples [begin, end), from both forecasts, in place; learns their weights.
 
     off: value - expected, and band: half-width, float32 (n,), of the version that is told of; other_off, other_band: of
     the other, NaN where there is none; kind, other_kind: what both took it for. A rate and a value are not
-    mixed. A weight is learned after the value that it was used for.
+    mixed. A weight is learned after the value that it was used for; not from a sample that is marked, bool (n,).
     """
     for at in range(begin, end):
         if np.isnan(other_off[at]) or np.isnan(off[at]):
@@ -76,6 +76,8 @@ def mix_forecasts(
         both = (1.0 - share) * own + share * other
         expected[at] = np.float32(np.float64(expected[at]) + (own - both))
         off[at], band[at] = np.float32(both), np.float32(BAND * ((1.0 - share) * size + share * other_size))
+        if marked[at]:
+            continue
         better = log_density(other, other_size) - log_density(own, size)
         odds = np.exp(min(max(better, -MOST), MOST))
         share = share * odds / (share * odds + 1.0 - share)

@@ -68,10 +68,13 @@ WORK = 21 * 40
 
 
 @kernel
-def step(block: Block, pool: Array, b: int, alone: float, work: Array, scratch: Array, sums: Array) -> None:
+def step(
+    block: Block, pool: Array, b: int, alone: float, learns: bool, work: Array, scratch: Array, sums: Array
+) -> None:  # fmt: skip
     """Score and learn one tick of one block; add its evidence to `sums`.
 
-    alone: one over the number of series of the entity that usually move.
+    alone: one over the number of series of the entity that usually move. learns: False only scores; the history and
+    what is smoothed go on.
     work: float32 (5, WORK), scratch: float64, both without meaning between calls. The metrics' z, novelty and seasonal
     score were written by the series' own step.
     """
@@ -103,13 +106,19 @@ def step(block: Block, pool: Array, b: int, alone: float, work: Array, scratch: 
     for j in range(d):
         # By the samples of the metric, not of its block: one that joins late learns its sizes fast.
         young = 1.0 / (np.float64(v[SEEN, j]) + 1.0)
-        _metric(v, j, e, x, y, damp, max(SIGMA_RATE, young), alone, is_excused, sums)
+        rate = max(SIGMA_RATE, young) if learns else 0.0
+        _metric(v, j, e, x, y, damp, rate, alone, is_excused, sums)
         # x[j] is scored; its place holds the rate of the residual from here on.
         x[j] = np.float32(max(RESIDUAL_RATE, young))
     sums[SUM_ME] += _distance(part[residual_inverse:end], c, d, y) * weight
     sums[WIDTH] += d
-    _learn_residual(v, part[residual:residual_inverse], c, d, y, x)
-    _learn(v, part[covariance:forecast], h, c, d, back, past, rates)
+    if learns:
+        _learn_residual(v, part[residual:residual_inverse], c, d, y, x)
+        _learn(v, part[covariance:forecast], c, d, back, past, rates)
+    for k in range(back * c):
+        h[k] = past[k]
+    if not learns:
+        return
     block.ticks[b] = min(ticks + 1.0, 1e9)
     if block.ticks[b] >= block.solve_at[b]:
         solving.solve(block, pool, b, scratch)
@@ -266,8 +275,8 @@ def _learn_residual(v: Array, residual: Array, c: int, d: int, y: Array, rates: 
 
 
 @kernel
-def _learn(v: Array, covariance: Array, h: Array, c: int, d: int, back: int, past: Array, rates: Array) -> None:
-    """Move means and lag covariances, each pair at the rate of its younger metric; shift the history."""
+def _learn(v: Array, covariance: Array, c: int, d: int, back: int, past: Array, rates: Array) -> None:
+    """Move means and lag covariances, each pair at the rate of its younger metric."""
     length = (back + 1) * c
     for j in range(c):
         rate = np.float32(max(RATE, 1.0 / (np.float64(v[AGE, j]) + 1.0)))
@@ -279,8 +288,6 @@ def _learn(v: Array, covariance: Array, h: Array, c: int, d: int, back: int, pas
         for q in range(length):
             r = rates[q] if rates[q] > r_i else r_i  # noqa: FURB136
             own[q] += r * (z_i * past[q] - own[q])
-    for k in range(back * c):
-        h[k] = past[k]
     for j in range(d):
         if v[HERE, j] != 0.0:
             v[MEAN, j] += np.float32(max(RATE, 1.0 / (np.float64(v[SEEN, j]) + 1.0))) * (v[Z, j] - v[MEAN, j])

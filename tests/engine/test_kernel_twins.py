@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine.windows import Window
 from tests.engine.logs import admit, cold, cut, disturbed, fleet_log
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,6 +34,8 @@ def run(metrics: int) -> dict[str, np.ndarray]:
     rows = admit(shard, 1, metrics)
     quiet = fleet_log(rows, WIDTHS[metrics], 3)
     n = len(quiet.row)
+    begin = int(quiet.ts_ms.max()) - 8 * 60_000
+    shard.windows.add(Window("host=h0", None, begin, begin + 5 * 60_000, "a window"), now_ms=0)
     whole = disturbed(quiet, 2 * n // 3, 2 * n // 3 + 5 * metrics, 40.0)
     parts = [shard.process(part) for part in cut(whole, [n // 2])]
     found = {f"verdict.{name}": np.concatenate([getattr(part, name) for part in parts]) for name in VERDICTS}

@@ -173,14 +173,14 @@ def fold(world: World, partition: int, *, orders: Iterable[dict[str, Any]] = ())
     shard.next_offset = 0
     for order in sorted(orders, key=lambda one: (one["at"], one["control_offset"])):
         earlier = [one for one in messages if shard.next_offset <= one.offset() < order["at"]]
-        records += _fold_some(shard, decoder, earlier)
+        records += fold_some(shard, decoder, earlier)
         lent = {"lent": order["lent"]} if "lent" in order else {}
         shard.apply(order["order"], control_partition=0, next_offset=order["control_offset"] + 1, **lent)
-    records += _fold_some(shard, decoder, [one for one in messages if one.offset() >= shard.next_offset])
+    records += fold_some(shard, decoder, [one for one in messages if one.offset() >= shard.next_offset])
     return shard, records
 
 
-def _fold_some(shard: Any, decoder: Any, messages: list[Any]) -> list[Any]:
+def fold_some(shard: Any, decoder: Any, messages: list[Any]) -> list[Any]:
     if not messages:
         return []
     offsets = np.array([one.offset() for one in messages], np.int64)

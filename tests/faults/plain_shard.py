@@ -73,6 +73,9 @@ class PlainShard:
             column.append(0.0)
         return self.names.setdefault(series.text, len(self.names))
 
+    def wants_unlearning(self) -> bool:
+        return False
+
     def process(self, batch: Batch) -> Verdicts:
         records: list[Record] = []
         texts = list(self.names)

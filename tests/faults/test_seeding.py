@@ -84,7 +84,7 @@ def orders(world: World, prior: Prior) -> list[dict[str, Any]]:
 
 
 def sources(world: World) -> dict[int, list[str]]:
-    config = world.parts._config("metrics")
+    config = world.parts.config_of("metrics")
     return {k: [p.digest for p in Shard.restore(s, config).roster.priors] for k, s in world.states().items()}
 
 

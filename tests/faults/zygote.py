@@ -11,14 +11,15 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from agents import failpoint
 from agents import settings as config
-from agents.detector import assembly
-from agents.detector.loop import Pace
+from agents.detector import assembly, unlearner
+from agents.detector.loop import Loop, Pace
 from agents.detector.process import Stop, run_detector
 from agents.recovery import state_topic
 from agents.recovery.held import Place
@@ -32,7 +33,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     upload_interval_s, chunk_bytes, upload_most_bytes: of the state topic; a small state has several small pieces.
     fails_at: offset at which the fold panics, -1 never. seems: partitions of the topic as told.
-    jitter: scores of another engine version. until: "end" or "signal". grouped: join the group instead of assigning.
+    jitter: scores of another engine version. until: "end", "unlearned" (and nothing is left to be) or "signal".
+    grouped: join the group instead of assigning. look_s: between two looks at what is to be un-learned.
     """
 
     bootstrap: str
@@ -52,6 +54,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     upload_most_bytes: int = 1 << 20
     fails_at: int = -1
     seems: int = 0
+    look_s: float = 0.05
     properties: dict[str, Any] = {}
 
 
@@ -78,16 +81,34 @@ def live(job: Job) -> None:
         seem(job.topic, job.seems)
     if job.mutant:
         mutants.MUTANTS[job.mutant].infect()
+    unlearner.LOOK_S, unlearner.AGAIN_S = job.look_s, job.look_s
     run_detector(
         settings_of(job),
-        stop=(lambda loop: loop.at_end) if job.until == "end" else Stop(),
+        stop={"end": lambda loop: loop.at_end, "unlearned": is_unlearned}.get(job.until) or Stop(),
         partitions=None if job.grouped else [Place(job.topic, one) for one in range(job.partitions)],
         pace=Pace(
             consume_records=job.consume_records, consume_wait_s=0.02, snapshot_interval_s=3600,
             snapshot_records=job.snapshot_records,
         ),
         parts=parts,  # type: ignore[arg-type]
+        again=["-c", str(config_of(job))],
     )  # fmt: skip
+
+
+def is_unlearned(loop: Loop) -> bool:
+    """Everything is read, and nobody waits for a rebuild."""
+    waits = (held.arrival is not None or held.shard.wants_unlearning() for held in loop.holdings)
+    return loop.at_end and not any(waits)
+
+
+def config_of(job: Job) -> Path:
+    """The configuration as a file, for a child of the worker."""
+    path = Path(job.state_dir).with_name("child.toml")
+    path.write_text(
+        f'[kafka]\nbootstrap = "{job.bootstrap}"\n[[inputs]]\ntopic = "{job.topic}"\n'
+        f'[state]\ndir = "{job.state_dir}"\nupload_interval_s = {job.upload_interval_s}\n'
+    )
+    return path
 
 
 class Panic(BaseException):

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from agents.detector.holdings import Holdings
 from agents.recovery.durability import Durability
-from agents.recovery.held import Held, Owed, Place
+from agents.recovery.held import Arrival, Held, Owed, Place
 from agents.recovery.outputs import Outputs
 from agents.recovery.positions import LogEnds, LogName, Positions
 from agents.recovery.state_topic import Kept, Manifest, StateTopic
@@ -86,6 +86,39 @@ def test_a_broker_that_is_behind_is_waited_for_once() -> None:
     assert world.waits_s == [10.0, 0.0, 0.0, 0.0, 0.0]
     world.behind = False
     assert world.durability.checkpoint_each(helds) == []
+
+
+def test_a_rebuilt_past_is_saved_with_what_tells_of_it_and_not_before() -> None:
+    """A checkpoint on the way is one of a shard that is not there yet; the first one that is has the records in it."""
+    world, one = World(room=1), held()
+    one.arrival = Arrival(100, world.change)
+    one.shard.next_offset = 99
+    assert world.durability.checkpoint(one)
+    assert world.done == ["save", "commit"]
+    one.shard.next_offset = 100
+    world.done.clear()
+    assert not world.durability.checkpoint(one)
+    assert (world.done, one.owed) == (["change"], [])
+    assert one.arrival is not None
+    world.room = 9
+    world.done.clear()
+    assert world.durability.checkpoint(one)
+    assert world.done == ["change", "save", "upload", "send", "commit", "save", "commit"]
+    assert one.arrival is None
+    assert one.barriers == 1
+    other = held()
+    other.arrival = Arrival(-1, world.change)
+    world.done.clear()
+    assert world.durability.barrier(other, world.change)
+    assert world.done[:5] == ["change", "save", "upload", "send", "commit"]
+
+
+def test_a_broker_that_is_behind_puts_the_arrival_off() -> None:
+    world, one = World(behind=True), held()
+    one.arrival = Arrival(-1, world.change)
+    assert not world.durability.checkpoint(one, 0.0)
+    assert not world.durability.barrier(one, world.change)
+    assert world.done == []
 
 
 def test_a_record_that_the_client_refuses_is_the_outside_world() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -108,6 +109,22 @@ def test_and_the_last_one_of_an_earlier_day(store: StateStore) -> None:
     for offset in (7, 8, 9):
         store.save("metrics", 0, offset, data_at(offset))
     assert offsets(store) == [9, 8, 7, 4]
+
+
+def test_the_last_of_some_earlier_hours_stay_as_well(tmp_path: Path) -> None:
+    with StateStore(tmp_path, keep=1, days=0, history=2) as store:
+        hour_s = int(time.time()) // 3600 * 3600
+        for offset, hours_ago in [(1, 5.5), (2, 3.5), (3, 2.5), (4, 2.1), (5, 1.5), (6, 0)]:
+            path = store.save("metrics", 0, offset, data_at(offset))
+            os.utime(path, (hour_s + 1800 - hours_ago * 3600,) * 2)
+        store.save("metrics", 0, 7, data_at(7))
+        assert offsets(store) == [7, 5, 4]
+
+
+@pytest.mark.parametrize("options", [{"keep": 0}, {"days": -1}, {"history": -1}])
+def test_a_store_that_keeps_less_than_nothing_is_refused(tmp_path: Path, options: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match="cannot work"):
+        StateStore(tmp_path, **options)
 
 
 def test_two_earlier_days_if_so_wanted(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ def fresh() -> familiar.Familiar:
 
 
 def came(state: familiar.Familiar, value: float, ts_ms: int) -> bool:
-    return bool(plain(familiar.come)(*state, 0, value, ts_ms, 60_000.0))
+    return bool(plain(familiar.come)(*state, 0, value, ts_ms, 60_000.0, True))
 
 
 @pytest.mark.parametrize(("every_days", "first_familiar"), [(0.5, 4), (1.0, 5), (2.0, None), (7.0, None)])

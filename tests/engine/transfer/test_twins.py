@@ -193,12 +193,12 @@ def test_a_better_forecast_gains_weight_and_a_wrong_one_recovers() -> None:
     own, other = np.full(n, 5.0, np.float32), np.zeros(n, np.float32)
     own[100:], other[100:] = 0.0, 5.0
     band, kind, row = np.full(n, 3.0, np.float32), np.zeros(n, np.uint8), np.zeros(n, np.int64)
-    expected, off, width = np.zeros(n, np.float32), own.copy(), band.copy()
-    guard.mix_forecasts(row, 0, 100, columns, kind, kind, other, band, expected, off, width)
+    expected, off, width, marked = np.zeros(n, np.float32), own.copy(), band.copy(), np.zeros(n, bool)
+    guard.mix_forecasts(row, 0, 100, columns, kind, kind, other, band, expected, off, width, marked)
     assert columns.other[0] > 0.99
     assert abs(off[99]) < 0.1
     np.testing.assert_allclose(expected[:100] + off[:100], own[:100], atol=1e-5)
-    guard.mix_forecasts(row, 100, 200, columns, kind, kind, other, band, expected, off, width)
+    guard.mix_forecasts(row, 100, 200, columns, kind, kind, other, band, expected, off, width, marked)
     assert columns.other[0] < 0.01
     assert np.abs(off[110:]).max() < 0.2
 
