@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine import alerts
+from engine import answers
 from engine.batch import LARGEST
-from engine.components import change, level, season
+from engine.components import level
 from engine.errors import BadSample
 from engine.fold import restart
 from engine.records import Record, experiment
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from engine.roster import Roster
     from engine.shard import Shard
 
-#: ln of the page threshold per answer: a false alarm makes its entity half as loud again, an incident a little louder.
-LOUDER, QUIETER, MOST = -0.15, 0.4, 2.0
 #: A re-tune is about the models as they were when the shift was seen; half a day later they are others.
 STALE_MS = 43_200_000
 #: Longest id of an order.
@@ -41,9 +39,8 @@ def apply_order(shard: Shard, order: Mapping[str, Any]) -> list[Record]:
     if len(str(order["id"])) > ID_CHARACTERS:
         raise BadSample("order", f"the id of an order has {len(str(order['id']))} characters; at most {ID_CHARACTERS}.")
     kind = order.get("kind")
-    act = KINDS.get(str(kind))
-    if act is None:
-        raise BadSample("order", f"order kind is {kind!r}; this version knows {', '.join((*KINDS, 'seed'))}.")
+    if str(kind) not in (*KINDS, LABEL):
+        raise BadSample("order", f"order kind is {kind!r}; this version knows {', '.join((*KINDS, LABEL, 'seed'))}.")
     target, params = order.get("target") or {}, order.get("params") or {}
     if not isinstance(target, Mapping) or not isinstance(params, Mapping):
         raise BadSample("order", f"target and params of order {order.get('id')} must be objects.")
@@ -60,15 +57,27 @@ def apply_order(shard: Shard, order: Mapping[str, Any]) -> list[Record]:
         late_h = (shard.clock_ms - at_ms) / 3_600_000
         raise BadSample("order", f"re-tune {order.get('id')} is about {late_h:.0f} h ago; after 12 h it is too old.")
     before = _look(shard.roster, row, entity)
-    act(shard.roster, row, entity, dict(params))
+    rosters = [shard.roster, *_twins_of(shard, row, entity)]
+    effects = None
+    if kind == LABEL:
+        effects = answers.obey(shard, row, entity, params, rosters)
+    else:
+        for roster in rosters:
+            own_row = roster.row_of(shard.roster.names[row]) if row >= 0 else -1
+            KINDS[str(kind)](roster, own_row, roster.entity_of(shard.roster.entities[entity]), dict(params))
+    after = _look(shard.roster, row, entity)
+    return [_experiment(shard, order, before, after, effects)]
+
+
+def _twins_of(shard: Shard, row: int, entity: int) -> list[Roster]:
+    """What people and the tuner know is true of the other version as well, which may be believed in the end."""
+    found = []
     for twin in shard.twins.rosters:
-        # What people and the tuner know is true of the other version as well, which may be believed in the end.
         other = twin.entity_of(shard.roster.entities[entity])
         other_row = twin.row_of(shard.roster.names[row]) if row >= 0 else -1
         if other >= 0 and (row < 0 or (other_row >= 0 and _agree_on_kind(shard.roster, row, twin, other_row))):
-            act(twin, other_row, other, dict(params))
-    after = _look(shard.roster, row, entity)
-    return [_experiment(shard, order, before, after)]
+            found.append(twin)
+    return found
 
 
 def _agree_on_kind(roster: Roster, row: int, other: Roster, other_row: int) -> bool:
@@ -95,35 +104,7 @@ def _retune(roster: Roster, row: int, _entity: int, params: dict[str, Any]) -> N
     if abs(float(rows.change.after[row]) - unmoved) < GONE * abs(shift):
         # An order takes its time, and an outage ends: the models from before it, not those that it would have made.
         shift = 0.0
-    _relevel(roster, row, shift, mean, sd, season_level)
-
-
-def _relevel(roster: Roster, row: int, shift: float, mean: float, sd: float, season_level: float) -> None:
-    rows = roster.rows
-    level.relevel(rows.level, row, mean + shift, sd)
-    slot, entry = int(rows.change.slot[row]), float(rows.change.entry[row])
-    season.relevel(rows.season, row, mean + shift, sd, season_level, slot, entry)
-    change.clear(rows.change, row)
-
-
-def _label(roster: Roster, row: int, entity: int, params: dict[str, Any]) -> None:
-    """A person's answer moves the page threshold of the entity, and of the series where one is named."""
-    answer = params.get("answer")
-    step = {"false_alarm": QUIETER, "expected": QUIETER / 2, "incident": LOUDER}.get(str(answer), 0.0)
-    gate = roster.ents.entity.gate
-    gate[entity] = np.float32(min(max(float(gate[entity]) + step, -MOST), MOST))
-    if row >= 0:
-        own = roster.rows.shown.gate
-        own[row] = np.float32(min(max(float(own[row]) + step / 2, -MOST), MOST))
-        is_grown = roster.rows.level.count[row] >= 2 and roster.rows.season.count[row] > 0
-        if answer == "new_normal" and is_grown:
-            now = roster.rows.change
-            before = float(now.mean[row] + now.sd[row] * (now.level[row] + now.entry[row]))
-            shift = float(now.after[row]) - before
-            _relevel(roster, row, shift, float(now.mean[row]), float(now.sd[row]), float(now.level[row]))
-    life = roster.ents.life
-    if life.state[entity] == alerts.PENDING:
-        life.state[entity] = alerts.IDLE
+    answers.relevel(roster, row, shift, mean, sd, season_level)
 
 
 def _reset(roster: Roster, row: int, _entity: int, _params: dict[str, Any]) -> None:
@@ -133,9 +114,10 @@ def _reset(roster: Roster, row: int, _entity: int, _params: dict[str, Any]) -> N
     restart(roster.rows, roster.block, roster.pool, row)
 
 
+#: A person's answer; what it does is `engine.answers`.
+LABEL = "label"
 KINDS: dict[str, Callable[[Any, int, int, dict[str, Any]], None]] = {
     "retune": _retune,
-    "label": _label,
     "reset": _reset,
 }
 
@@ -155,7 +137,9 @@ def _look(roster: Roster, row: int, entity: int) -> dict[str, Any]:
     }
 
 
-def _experiment(shard: Shard, order: Mapping[str, Any], before: dict[str, Any], after: dict[str, Any]) -> Record:
+def _experiment(
+    shard: Shard, order: Mapping[str, Any], before: dict[str, Any], after: dict[str, Any], effects: Any
+) -> Record:
     target = order.get("target") or {}
     told = {
         "order": dict(order),
@@ -163,6 +147,8 @@ def _experiment(shard: Shard, order: Mapping[str, Any], before: dict[str, Any], 
         "after": {k: None if isinstance(v, float) and np.isnan(v) else v for k, v in after.items()},
         "applied_at": {"topic": shard.topic, "partition": shard.partition, "offset": shard.next_offset},
     }
+    if effects is not None:
+        told["effects"] = effects
     return experiment(
         shard, str(order["id"]), target.get("entity"), target.get("series"), told, shard.next_offset - 1
     )  # fmt: skip
