@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 #: What `inputs.format` may be; auto looks at the bytes of each record.
 FORMATS = ("auto", "json", "telegraf-influx", "telegraf-json")
 
+#: People with a key of their own.
+MOST_KEYS = 1000
+
 #: Kafka's own rule for topic names.
 _TOPIC = re.compile(r"^[A-Za-z0-9._-]{1,249}$")
 
@@ -144,13 +147,22 @@ class Alerting(Table, frozen=True, kw_only=True):
 
 
 class Review(Table, frozen=True, kw_only=True):
-    """questions_per_hour: how many escalations people are willing to answer."""
+    """questions_per_hour: how many questions people are willing to answer. team_label: the label of a series that names
+    its team; each team then has that many. ask_about_pages: whether a page was right is a question, too. keys: of
+    people by name; with any, answers without a signature that fits are refused.
+    """
 
     questions_per_hour: float = 4.0
+    team_label: str = ""
+    ask_about_pages: bool = True
+    keys: dict[str, Secret] = {}
 
     def __post_init__(self) -> None:
         rate = self.questions_per_hour
         _wanted(0 <= rate <= 3600, f"questions_per_hour is {rate:g}; it must lie in [0, 3600]")
+        _wanted(len(self.keys) <= MOST_KEYS, f"keys has {len(self.keys)} people; at most {MOST_KEYS}")
+        for name, key in self.keys.items():
+            _wanted(name.strip() and key, f"keys.{name} is empty; write ${{env:X}} or ${{file:PATH}} of its key")
 
 
 class Web(Table, frozen=True, kw_only=True):

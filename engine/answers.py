@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 TEACHES = {"incident": (1.0, 0.0), "false_alarm": (0.0, 1.0)}
 #: Effects that are told, the largest; an answer may reach ten thousand sisters a little.
 MOST_EFFECTS = 20
-#: Of a sister, what is less than this in ln is not told.
-LEAST_EFFECT = 0.005
+#: In ln: a gate that would move less stays, and of a sister what is less than this is not told.
+CHANGE, LEAST_EFFECT = 1e-6, 0.005
 #: A page of an hour is kept in steps, of which there are so many.
 MOST_SIZE = 255
 
@@ -81,19 +81,21 @@ def _teach(shard: Shard, row: int, entity: int, said: list[tuple[Any, float]]) -
     if not lessons_of:
         return []
     roster, name = shard.roster, shard.roster.entities[entity]
-    before = shard.lessons.gates(roster)
     for (incidents, others), weight in lessons_of:
         shard.lessons.hear(name, incidents=incidents * weight, others=others * weight, at_ms=shard.clock_ms)
-    moved = lessons.difference(before, shard.lessons.gates(roster), roster)
-    was = {one: _gate(roster, one) for one in moved}
+    was, now = roster.ents.entity.gate[: len(roster.entities)].astype(np.float64), shard.lessons.gates(roster)
+    now[np.abs(now - was) < CHANGE] = np.nan
+    moved = {roster.entities[int(e)]: float(now[e]) for e in np.flatnonzero(np.isfinite(now))}
+    before = {one: float(was[roster.entity_of(one)]) for one in (name, *moved)}
     metric = roster.classes[row] if row >= 0 else None
     for one in (roster, *shard.twins.rosters):
-        lessons.move(one, moved, metric)
-    largest = sorted(moved, key=lambda one: (one != name, -abs(moved[one]), one))[:MOST_EFFECTS]
+        lessons.put(one, moved, metric)
+    by = {one: abs(_gate(roster, one) - before[one]) for one in before}
+    largest = sorted(by, key=lambda one: (one != name, -by[one], one))[:MOST_EFFECTS]
     return [
-        _gate_effect(one, was[one], _gate(roster, one), of=None if one == name else name)
+        _gate_effect(one, before[one], _gate(roster, one), of=None if one == name else name)
         for one in largest
-        if one == name or abs(_gate(roster, one) - was[one]) >= LEAST_EFFECT
+        if one == name or by[one] >= LEAST_EFFECT
     ]
 
 

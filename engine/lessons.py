@@ -6,8 +6,8 @@ a page promises; in ln of the page threshold, the log-odds of that share beside 
 little, the tenth of the same kind hardly any more, and a wrong one is outweighed by the next right ones.
 
 Not obvious: sisters are entities whose last alert or question was made by the same metric classes, by the cosine of
-their shares; no label or name says so. And an answer moves every gate by the difference that it makes as things stand
-now, so what else has moved a gate stays, and an answer that is overridden is taken back by the same difference.
+their shares; no label or name says so. And gates follow from the tallies and those shapes alone, so they do not depend
+on the order of answers, and one that is overridden leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from engine.roster import Roster
 PROMISED = 0.65
 #: ln of the page threshold for one unit of log-odds. How many answers of its own an entity needs to be believed as much
 #: as its sisters, and those as much as the promise; and what a sister's answer is worth beside one's own.
-SLOPE, OWN, SISTERS, SISTER = 0.5, 4.0, 4.0, 0.5
+SLOPE, OWN, SISTERS, SISTER = 0.5, 6.0, 4.0, 0.5
 #: An entity is made at most so much louder and quieter.
 LOUDEST, QUIETEST = -0.6, 1.5
 #: Entities with a tally of their own; beyond, the one that was answered longest ago is forgotten. Its gate stays.
@@ -70,7 +70,7 @@ class Lessons:
         of_sisters = [np.maximum((shape * told[k]).sum(axis=1) - known * own[:, k], 0.0) * SISTER for k in range(2)]
         promised = (of_sisters[0] + SISTERS * PROMISED) / (of_sisters[0] + of_sisters[1] + SISTERS)
         right = (own[:, 0] + OWN * promised) / (own.sum(axis=1) + OWN)
-        return np.asarray(-SLOPE * (_log_odds(right) - _log_odds(np.full(1, PROMISED))))
+        return np.clip(-SLOPE * (_log_odds(right) - _log_odds(np.full(1, PROMISED))), LOUDEST, QUIETEST)
 
     def export(self) -> dict[str, list[float]]:
         """As plain data, in order of names."""
@@ -106,32 +106,19 @@ def shapes(roster: Roster) -> Array:
     return np.asarray(found / np.where(length > 0.0, length, 1.0))
 
 
-def move(roster: Roster, change: Mapping[str, float], metric: str | None) -> None:
-    """Move gates of entities by so much in ln, and half of it those of their series of one metric class."""
-    gate, moved = roster.ents.entity.gate, np.zeros(len(roster.entities))
-    for name, by in change.items():
+def put(roster: Roster, gates: Mapping[str, float], metric: str | None) -> None:
+    """Set gates of entities, and half of it as those of their series of one metric class."""
+    found = np.full(len(roster.entities), np.nan)
+    for name, gate in gates.items():
         e = roster.entity_of(name)
         if e >= 0:
-            moved[e] = by
-    which = np.flatnonzero(moved)
-    gate[which] = held(gate[which], moved[which])
+            found[e] = gate
+    which = np.flatnonzero(np.isfinite(found))
+    roster.ents.entity.gate[which] = found[which]
     if metric is not None and len(which):
         rows = np.array([row for row, name in enumerate(roster.classes) if name == metric], np.int64)
-        rows = rows[moved[roster.rows.link.entity[rows]] != 0.0]
-        own = roster.rows.shown.gate
-        own[rows] = held(own[rows], 0.5 * moved[roster.rows.link.entity[rows]])
-
-
-def held(gate: Array, by: Array) -> Array:
-    """A gate moved within its bounds; one that is beyond them, by whatever, is not drawn back."""
-    wide = np.float64(gate)
-    return np.asarray(np.clip(wide + by, np.minimum(wide, LOUDEST), np.maximum(wide, QUIETEST)), np.float32)
-
-
-def difference(before: Array, after: Array, roster: Roster) -> dict[str, float]:
-    """Entity -> how far its gate has to move; those that do not are left out."""
-    by = np.round(after - before, 6)
-    return {roster.entities[int(e)]: float(by[e]) for e in np.flatnonzero(by)}
+        rows = rows[np.isfinite(found[roster.rows.link.entity[rows]])]
+        roster.rows.shown.gate[rows] = 0.5 * found[roster.rows.link.entity[rows]]
 
 
 def _log_odds(share: Array) -> Any:

@@ -14,11 +14,11 @@ life is read from the topic (`recall`) and stands.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from agents.flows.review_budget import NEVER, Budget
-from agents.flows.review_question import OPEN, Question, Status, moment, page_record, question_of, told
+from agents.flows.review_question import MOST_CHARACTERS, OPEN, Question, Status, moment, page_record, question_of, told
 from engine.asking import is_same, worth
 from engine.errors import BadSample
 
@@ -35,13 +35,6 @@ MOST_WAITING = 200
 STATES = ("opened", "asked", "folded", "answered", "expired")
 #: Orders the questions that wait: the largest is asked. For benchmarks, which compare with chance.
 Choice = Callable[[Question, float], float]
-
-
-class Answer(NamedTuple):
-    """An answer that counted."""
-
-    name: str
-    question: Question
 
 
 class Desk:
@@ -95,9 +88,9 @@ class Desk:
             return None if known else self._open(record)
         if state in ("asked", "folded"):
             return self._recall_decision(record, known, Status(state))
-        overrides = record.get("overrides")
-        is_override = state == "answered" and known is not None and overrides in (known.answer_id, None)
-        if known and known.status in (Status.ANSWERED, Status.EXPIRED) and not (is_override and overrides):
+        overrides = record.get("overrides") if state == "answered" else None
+        is_override = known is not None and isinstance(overrides, str) and overrides == known.answer_id
+        if known and known.status not in OPEN and not is_override:
             return None
         return self._close(record, known or found, Status(state))
 
@@ -127,7 +120,11 @@ class Desk:
             raise BadSample("unknown_escalation", f"escalation {str(name)[:80]!r} is not known here; it may be too old")
         if question.status is Status.EXPIRED:
             raise BadSample("closed_escalation", f"escalation {name} has expired")
-        if question.status is not Status.ANSWERED or question.answer_id in (None, label.get("id")):
+        if question.status is not Status.ANSWERED or question.answer_id is None:
+            return question
+        if question.answer_id == label.get("id"):
+            if question.answer not in (None, label.get("answer")):
+                raise BadSample("closed_escalation", f"label {question.answer_id} has said {question.answer} before")
             return question
         if label.get("overrides") != question.answer_id:
             raise BadSample("closed_escalation", f"escalation {name} has been answered; the first answer counts")
@@ -135,9 +132,10 @@ class Desk:
             raise BadSample("override", f"{question.by} answered escalation {name}; it takes somebody else to override")
         return question
 
-    def answers(self) -> Iterator[Answer]:
-        """Answers that count, oldest question first."""
-        return (Answer(q.answer or "", q) for q in self._questions.values() if q.status is Status.ANSWERED)
+    def answered(self, name: object) -> Question | None:
+        """A question with an answer, by the name of its escalation."""
+        question = self._questions.get(name) if isinstance(name, str) else None
+        return question if question is not None and question.status is Status.ANSWERED else None
 
     def open_count(self) -> dict[str, int]:
         """Open questions by status, for /metrics. Over the budget counts as folded, as its record says."""
@@ -156,6 +154,7 @@ class Desk:
 
     def _recall_decision(self, record: Mapping[str, Any], known: Question | None, status: Status) -> Status | None:
         into, is_page = record.get("into"), record.get("about") == "alert"
+        into = into if into is None or isinstance(into, str) else str(into)[:MOST_CHARACTERS]
         found = known or question_of(record, Status.WAITING, is_page=is_page)
         at_ms, team = moment(record.get("at_ms"), found.opened_ms), self._budget.team_of(str(record.get("series")))
         if found.asked_ms >= 0 or found.status is Status.FOLDED:
@@ -178,7 +177,7 @@ class Desk:
             return self._file(found._replace(team=team, is_told_folded=True))
         if into in self._questions:
             self._stands[into] += 1
-        return self._file(found._replace(status=status, team=team, into=str(into)[:255]))
+        return self._file(found._replace(status=status, team=team, into=into[:MOST_CHARACTERS]))
 
     def _close(self, record: Mapping[str, Any], question: Question, status: Status) -> Status:
         self._forget_open(question)
@@ -192,6 +191,7 @@ class Desk:
             status=status, answer_id=label, by=by, answer=answer,
             answered_ms=moment(record.get("at_ms"), question.opened_ms),
             weight=float(weight) if isinstance(weight, int | float) and 0 <= weight <= 1 else 1.0,
+            window={name: record[name] for name in ("from_ms", "until_ms") if type(record.get(name)) is int},
         ))  # fmt: skip
 
     def _file(self, question: Question) -> Status:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from engine.asking import Shape, shape_of
@@ -44,7 +45,7 @@ class Question(NamedTuple):
     """One question. record: its first record, or what is known of it. is_page: it is about an alert.
 
     is_told_folded: a record says that nobody is asked. into: the question that stands for it. asked_ms, answered_ms:
-    -1: not (yet). answer_id, by, answer, weight: the label that counts.
+    -1: not (yet). answer_id, by, answer, weight, window: the label that counts.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Question(NamedTuple):
     by: str | None = None
     answer: str | None = None
     weight: float = 1.0
+    window: Mapping[str, int] = MappingProxyType({})
 
 
 def question_of(record: Mapping[str, Any], status: Status, *, team: str = "", is_page: bool = False) -> Question:

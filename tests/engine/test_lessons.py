@@ -179,7 +179,14 @@ def test_the_memory_of_lessons_is_bounded() -> None:
 
 @pytest.mark.parametrize(
     "junk",
-    [{"weight": 2}, {"weight": "much"}, {"weight": None}, {"undone": [1]}, {"undone": {"weight": -1}}, {"page": "high"}],
+    [
+        {"weight": 2},
+        {"weight": "much"},
+        {"weight": None},
+        {"undone": [1]},
+        {"undone": {"weight": -1}},
+        {"page": "high"},
+    ],
 )
 def test_an_order_with_junk_is_refused_and_changes_nothing(shard: Shard, junk: dict[str, Any]) -> None:
     before = shard.export()

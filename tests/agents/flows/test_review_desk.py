@@ -27,7 +27,10 @@ def escalation(name: Any = "e", state: Any = "opened", at_ms: Any = T, **more: A
 
 def about(name: str, host: str, *, at_ms: int = T, **more: Any) -> dict[str, Any]:
     """A question about cpu and disk of a host."""
-    contributors = [{"series": f'cpu{{host="{host}"}}', "share": 0.7}, {"series": f'disk{{host="{host}"}}', "share": 0.3}]
+    contributors = [
+        {"series": f'cpu{{host="{host}"}}', "share": 0.7},
+        {"series": f'disk{{host="{host}"}}', "share": 0.3},
+    ]
     more = {"contributors": contributors, "series": f'cpu{{host="{host}"}}', "page": 1.0, "confidence": 0.5} | more
     return escalation(name, at_ms=at_ms, entity=f"host={host}", **more)
 
@@ -203,12 +206,15 @@ def test_somebody_else_may_override_and_must_say_what() -> None:
     for label in ({"by": "bob"}, {"by": "bob", "overrides": "l0"}, {"by": "ann", "overrides": "l1"}):
         with pytest.raises(BadSample):
             desk.question_for({"escalation": "e", "id": "l2", **label})
-    override = {"escalation": "e", "id": "l2", "by": "bob", "overrides": "l1"}
+    override = {"escalation": "e", "id": "l2", "by": "bob", "overrides": "l1", "answer": "expected"}
     assert desk.question_for(override)
     desk.take(escalation(state="answered", label="l2", by="bob", answer="expected", overrides="l1"))
-    (left,) = desk.answers()
-    assert (left.question.by, left.question.answer) == ("bob", "expected")
+    left = desk.answered("e")
+    assert left is not None
+    assert (left.by, left.answer) == ("bob", "expected")
     assert desk.question_for(override)
+    with pytest.raises(BadSample, match="said expected before"):
+        desk.question_for({**override, "answer": "incident"})
     with pytest.raises(BadSample):
         desk.question_for({"escalation": "e", "id": "l3", "by": "cleo", "overrides": "l1"})
 
