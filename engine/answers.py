@@ -5,8 +5,8 @@ of their entity and, less, of its sisters. `expected` is about its hours: a page
 larger than that one, for as long as it comes daily (`components/habit`), and nothing else is learned from it.
 `new_normal` moves the level of the series. `unsure` does nothing. Each closes the question.
 
-Not obvious: both versions of an entity (`engine.twins`) are told, since either may be believed in the end. And an answer
-that overrides another first takes back what that one has taught; a level that was moved stays moved.
+Not obvious: both versions of an entity (`engine.twins`) are told, since either may be believed in the end. And an
+answer that overrides another first takes back what that one has taught; a level that was moved stays moved.
 """
 
 from __future__ import annotations

@@ -50,8 +50,8 @@ class Lessons:
     def hear(self, entity: str, *, incidents: float, others: float, at_ms: int) -> None:
         """Add an answer, or take one back (below 0)."""
         was = self.tallies.pop(entity, Tally(0.0, 0.0, at_ms))
-        sums = [round(max(old + new, 0.0), 6) for old, new in ((was.incidents, incidents), (was.others, others))]
-        self.tallies[entity] = Tally(*sums, at_ms)
+        sums = (max(was.incidents + incidents, 0.0), max(was.others + others, 0.0))
+        self.tallies[entity] = Tally(round(sums[0], 6), round(sums[1], 6), at_ms)
         while len(self.tallies) > MOST_TAUGHT:
             del self.tallies[min(self.tallies, key=lambda name: (self.tallies[name].at_ms, name))]
 
@@ -70,7 +70,8 @@ class Lessons:
         of_sisters = [np.maximum((shape * told[k]).sum(axis=1) - known * own[:, k], 0.0) * SISTER for k in range(2)]
         promised = (of_sisters[0] + SISTERS * PROMISED) / (of_sisters[0] + of_sisters[1] + SISTERS)
         right = (own[:, 0] + OWN * promised) / (own.sum(axis=1) + OWN)
-        return np.clip(-SLOPE * (_log_odds(right) - _log_odds(np.full(1, PROMISED))), LOUDEST, QUIETEST)
+        gates = -SLOPE * (_log_odds(right) - _log_odds(np.full(1, PROMISED)))
+        return np.asarray(np.clip(gates, LOUDEST, QUIETEST))
 
     def export(self) -> dict[str, list[float]]:
         """As plain data, in order of names."""

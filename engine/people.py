@@ -60,7 +60,7 @@ def accuracies(things: Iterable[list[tuple[str, bool]]]) -> dict[str, float]:
     answered = list(things)
     right = {by: FIRST for answers in answered for by, _ in answers}
     for _ in range(ROUNDS):
-        sums = {by: (FIRST * FIRST_WEIGHT, FIRST_WEIGHT) for by in right}
+        sums = dict.fromkeys(right, (FIRST * FIRST_WEIGHT, FIRST_WEIGHT))
         for answers in answered:
             odds = sum((1.0 if said else -1.0) * math.log(right[by] / (1.0 - right[by])) for by, said in answers)
             is_one = 1.0 / (1.0 + math.exp(-max(min(odds, 30.0), -30.0)))

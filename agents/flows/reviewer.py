@@ -11,7 +11,8 @@ second and overrides nothing is a dead letter, and a record on the experiments t
 Idempotent: all ids follow from what is answered, and a shard applies an id once.
 
 Not obvious: event time goes on without a record on any of our topics, and the desk has to hear of it, or what waits
-for the budget of the next hour waits for the next question. It is the clock of the detector's shards, from its progress.
+for the budget of the next hour waits for the next question. It is the clock of the detector's shards, from
+their progress.
 """
 
 from __future__ import annotations
