@@ -14,7 +14,7 @@ life is read from the topic (`recall`) and stands.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from agents.flows.review_budget import NEVER, Budget
@@ -33,21 +33,16 @@ LATE_MS, MOST_LATE = 7 * 86_400_000, 64
 #: Questions of one team that are weighed against each other; the newest.
 MOST_WAITING = 200
 STATES = ("opened", "asked", "folded", "answered", "expired")
-#: Orders the questions that wait: the largest is asked. For benchmarks, which compare with chance.
-Choice = Callable[[Question, float], float]
 
 
 class Desk:
     """counters: questions by status, as they came."""
 
-    def __init__(
-        self, *, questions_per_hour: float, team_label: str = "", cap: int = OPEN_CAP, choice: Choice | None = None
-    ) -> None:
+    def __init__(self, *, questions_per_hour: float, team_label: str = "", cap: int = OPEN_CAP) -> None:
         self.counters: Counter[str] = Counter()
         self.clock_ms = 0
         self._budget = Budget(per_hour=questions_per_hour, team_label=team_label)
         self._cap = cap
-        self._choice = choice or (lambda _question, value: value)
         self._questions: OrderedDict[str, Question] = OrderedDict()
         # By name: what has to be settled (with its moment), and what may be asked, by team.
         self._unsettled: dict[str, int] = {}
@@ -182,7 +177,8 @@ class Desk:
     def _close(self, record: Mapping[str, Any], question: Question, status: Status) -> Status:
         self._forget_open(question)
         if status is Status.EXPIRED:
-            return self._file(question._replace(status=status))
+            ended_ms = moment(record.get("at_ms"), question.due_ms)
+            return self._file(question._replace(status=status, ended_ms=ended_ms))
         said = {name: record.get(name) for name in ("label", "by", "answer")}
         label, by, answer = (one if isinstance(one, str) else None for one in said.values())
         self._stand(question)
@@ -267,8 +263,9 @@ class Desk:
             if not is_same(question.shape, other.shape):
                 continue
             is_open = other.status in (Status.WAITING, Status.ASKED) and question.opened_ms <= other.due_ms
-            asked_ms = max(other.asked_ms, other.answered_ms)
-            is_lately = asked_ms >= 0 and at_ms - asked_ms < AGAIN_MS and other.shape.entity == question.shape.entity
+            was_asked = 0 <= at_ms - other.asked_ms < AGAIN_MS and other.asked_ms >= 0 and other.had_time
+            was_answered = 0 <= at_ms - other.answered_ms < AGAIN_MS and other.answered_ms >= 0
+            is_lately = (was_asked or was_answered) and other.shape.entity == question.shape.entity
             if (is_open and other.opened_ms <= question.opened_ms) or is_lately:
                 return other.name
         return None
@@ -292,7 +289,7 @@ class Desk:
             if names:
                 scores = {name: self._score(self._questions[name], at_ms) for name in names}
                 while names and self._budget.free_ms(team) <= at_ms:
-                    best = max(names, key=lambda name: (self._choice(self._questions[name], scores[name]), name))
+                    best = max(names, key=lambda name: (scores[name], name))
                     told_of.append(self._asked(self._questions[best], at_ms, scores[best]))
                 told_of += self._over_budget(names, at_ms, scores)
         self._waiting = {team: names for team, names in self._waiting.items() if names}

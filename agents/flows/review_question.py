@@ -44,8 +44,8 @@ OPEN = frozenset({Status.WAITING, Status.ASKED, Status.FOLDED})
 class Question(NamedTuple):
     """One question. record: its first record, or what is known of it. is_page: it is about an alert.
 
-    is_told_folded: a record says that nobody is asked. into: the question that stands for it. asked_ms, answered_ms:
-    -1: not (yet). answer_id, by, answer, weight, window: the label that counts.
+    is_told_folded: a record says that nobody is asked. into: the question that stands for it. asked_ms, answered_ms,
+    ended_ms: -1: not (yet). answer_id, by, answer, weight, window: the label that counts.
     """
 
     name: str
@@ -60,11 +60,17 @@ class Question(NamedTuple):
     into: str | None = None
     asked_ms: int = -1
     answered_ms: int = -1
+    ended_ms: int = -1
     answer_id: str | None = None
     by: str | None = None
     answer: str | None = None
     weight: float = 1.0
     window: Mapping[str, int] = MappingProxyType({})
+
+    @property
+    def had_time(self) -> bool:
+        """Could somebody answer? Not if an alert overtook the question in less than half of its time."""
+        return self.ended_ms < 0 or 2 * (self.ended_ms - self.asked_ms) >= self.due_ms - self.asked_ms
 
 
 def question_of(record: Mapping[str, Any], status: Status, *, team: str = "", is_page: bool = False) -> Question:

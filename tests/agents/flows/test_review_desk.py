@@ -95,12 +95,21 @@ def test_the_same_wobble_again_and_again_is_one_question() -> None:
     for end in ("expired", "answered"):
         desk, told = Desk(questions_per_hour=4), []
         for n in range(6):
-            at_ms = T + n * 30 * MINUTE_MS
+            at_ms = T + n * 3 * HOUR_MS
             told += play(desk, about(f"e{n}", "a", at_ms=at_ms), until_ms=at_ms + 10 * MINUTE_MS)
-            told += play(desk, about(f"e{n}", "a", at_ms=at_ms + 20 * MINUTE_MS, state=end), until_ms=0)
+            told += play(desk, about(f"e{n}", "a", at_ms=at_ms + 2 * HOUR_MS, state=end), until_ms=0)
         assert told == [("asked", "e0", None), *(("folded", f"e{n}", "e0") for n in range(1, 6))]
         later = T + 2 * AGAIN_MS
         assert names_asked(desk, about("later", "a", at_ms=later), until_ms=later + GATHER_MS) == ["later"]
+
+
+def test_a_question_that_an_alert_overtook_may_be_asked_of_the_alert() -> None:
+    """Nobody could have answered it in ten minutes."""
+    desk = Desk(questions_per_hour=4)
+    at_ms = T + 10 * MINUTE_MS
+    assert names_asked(desk, about("e", "a"), about("e", "a", state="expired", at_ms=at_ms), until_ms=at_ms) == ["e"]
+    desk.take_page({**PAGE, "at_ms": at_ms, "started_ms": at_ms})
+    assert names_asked(desk, until_ms=at_ms + GATHER_MS) == ["p1"]
 
 
 def test_sisters_with_the_same_matter_at_the_same_time_are_one_question() -> None:
