@@ -2,10 +2,10 @@
 
 All entities of a set are one shard, as in life. Over the scored part somebody answers at most three questions a day
 with the truth, 5 % of the answers wrong; each answer is carried out at the end of its hour, so it changes only what
-comes later. What is asked is chosen by the worker's own desk, from pages and escalations. Beside it, in the same run: nobody
-answers; chance chooses; and a reviewer of whom 30 % of the answers are wrong. Told is what pages at page >= 1 in the
-whole scored part, and (`after`) only in the part after the last answer, beside what the same part was without answers:
-event F1, recall, false pages, each against the most answers that were given (0, 5, 10, 20, 40).
+comes later. What is asked is chosen by the worker's own desk, from pages and escalations. Beside it, in the same run:
+nobody answers; chance chooses; and a reviewer of whom 30 % of the answers are wrong. Told is what pages at page >= 1 in
+the whole scored part, and (`after`) only in the part after the last answer, beside what the same part was without
+answers: event F1, recall, false pages, each against the most answers that were given (0, 5, 10, 20, 40).
 
 `gain` is of event F1 over nobody's answers. Means are over the seeds of chance and of who is wrong. Exit status 1: a
 goal is missed (false pages halved at equal recall within 20 answers; chosen 1.5 times as useful as chance; 30 % wrong

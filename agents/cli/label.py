@@ -28,8 +28,8 @@ _EPILOG = """\
 examples:
   graft label --escalation 4059f1912ffa80ae2b64d1d69dc63656 --answer false_alarm --reason "backup"
   graft label --series 'cpu{host="web-1"}' --from "2026-01-31 10:00" --until "2026-01-31 11:30" --answer incident
-  graft label --escalation 4059f1912ffa80ae2b64d1d69dc63656 --answer incident --override 9c1f0d2e4b6a8857 \\
-      --sign-key '${env:GRAFT_KEY}'
+  graft label --escalation 4059f1912ffa80ae2b64d1d69dc63656 --answer incident --override 9c1f0d2e4b6a8857
+  graft label --escalation 4059f1912ffa80ae2b64d1d69dc63656 --answer incident --sign-key '${file:ann.key}'
   graft label --state web.state --series latency --answer new_normal
 """
 
