@@ -63,7 +63,8 @@ def obey(shard: Shard, row: int, entity: int, params: Mapping[str, Any], rosters
         told = told or done
         if roster.ents.life.state[e] == alerts.PENDING:
             roster.ents.life.state[e] = alerts.IDLE
-    return told + _teach(shard, row, entity, [(answer, weight), (undone.get("answer"), -_weight(undone))])
+    said = [(answer, weight), (undone.get("answer"), -_weight(undone))]
+    return told + _teach(shard, row, entity, [(what, much * _part(what, page)) for what, much in said])
 
 
 def relevel(roster: Roster, row: int, shift: float, mean: float, sd: float, season_level: float) -> None:
@@ -165,6 +166,11 @@ def _move(roster: Roster, row: int) -> list[Effect]:
     mean, name = float(roster.rows.level.mean[row]), roster.names[row]
     entity = roster.entities[int(roster.rows.link.entity[row])]
     return [_effect(f"{name} is expected around {mean:.4g} now.", entity, name, {"level": was}, {"level": mean})]
+
+
+def _part(answer: Any, page: Any) -> float:
+    """How much of an answer is about pages: that something was nothing says little where it would not have paged."""
+    return min(max(float(page), 0.0), 1.0) ** 2 if answer == "false_alarm" and page is not None else 1.0
 
 
 def _weight(params: Mapping[str, Any]) -> float:

@@ -24,7 +24,7 @@ from engine.roster import Roster
 PROMISED = 0.65
 #: ln of the page threshold for one unit of log-odds. How many answers of its own an entity needs to be believed as much
 #: as its sisters, and those as much as the promise; and what a sister's answer is worth beside one's own.
-SLOPE, OWN, SISTERS, SISTER = 0.5, 6.0, 4.0, 0.5
+SLOPE, OWN, SISTERS, SISTER = 0.55, 8.0, 8.0, 0.5
 #: An entity is made at most so much louder and quieter.
 LOUDEST, QUIETEST = -0.6, 1.5
 #: Entities with a tally of their own; beyond, the one that was answered longest ago is forgotten. Its gate stays.

@@ -115,6 +115,25 @@ def test_an_answer_counts_as_much_as_its_author(shard: Shard) -> None:
     assert seen[0] == 0.0 < seen[1] < seen[2]
 
 
+def test_what_would_not_have_paged_says_little_of_pages_unless_it_was_an_incident(shard: Shard) -> None:
+    seen = {}
+    for said in ("false_alarm", "incident"):
+        for page in (0.2, 1.0, 2.5):
+            again = Shard.restore(shard.export(), CONFIG)
+            label = {
+                "schema": "graft.label/1", "id": "l", "at_ms": 5, "answer": said, "by": "ann", "escalation": "e",
+            }  # fmt: skip
+            question = {
+                "series": 'm0{host="h0"}', "entity": "host=h0", "page": page,
+                "follows": [{"topic": "metrics", "partition": 0, "offset": 0}],
+            }  # fmt: skip
+            again.apply(feedback.order_for(label, question), control_partition=0, next_offset=1)
+            seen[said, page] = gates(again)[0]
+    assert 0.0 < seen["false_alarm", 0.2] < 0.1 * seen["false_alarm", 1.0]
+    assert seen["false_alarm", 1.0] == seen["false_alarm", 2.5]
+    assert seen["incident", 0.2] == seen["incident", 1.0] < 0.0
+
+
 def test_unsure_changes_nothing(shard: Shard) -> None:
     before = {name: array.tobytes() for name, array in shard.export().arrays.items()}
     assert answer(shard, "unsure")["effects"] == []
