@@ -55,21 +55,25 @@ class Desk:
 
     # What comes in.
 
-    def take(self, record: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Hear of an escalation; what is decided by then, as records. BadSample when it cannot be filed."""
-        at_ms = moment(record.get("at_ms"), 0)
+    def take(self, record: Mapping[str, Any], *, latest_ms: int = NEVER) -> list[dict[str, Any]]:
+        """Hear of an escalation; what is decided by then, as records. BadSample when it cannot be filed.
+
+        latest_ms: time goes no further by this record, or one from the far future would end all waiting.
+        """
+        # Before anything is decided: what is decided must leave, whatever this record is.
         _state_of(record)
-        decided = self.advance(at_ms - 1)
+        question_of(record, Status.EXPIRED)
+        decided = self.advance(min(moment(record.get("at_ms"), 0) - 1, latest_ms))
         self.recall(record)
         return decided
 
-    def take_page(self, alert: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Hear of a page: whether it was right may be asked. BadSample when it cannot be filed."""
+    def take_page(self, alert: Mapping[str, Any], *, latest_ms: int = NEVER) -> list[dict[str, Any]]:
+        """Hear of a page: whether it was right may be asked. BadSample when it cannot be filed. latest_ms: as above."""
         if alert.get("state") != "firing":
             return []
         record = page_record(alert)
         question_of(record, Status.WAITING)
-        decided = self.advance(moment(record.get("at_ms"), 0) - 1)
+        decided = self.advance(min(moment(record.get("at_ms"), 0) - 1, latest_ms))
         if record["escalation"] not in self._questions:
             self._open(record, is_page=True)
         return decided
@@ -184,7 +188,7 @@ class Desk:
         self._stand(question)
         weight = record.get("weight")
         return self._file(question._replace(
-            status=status, answer_id=label, by=by, answer=answer,
+            status=status, replaced=question.answer_id, answer_id=label, by=by, answer=answer,
             answered_ms=moment(record.get("at_ms"), question.opened_ms),
             weight=float(weight) if isinstance(weight, int | float) and 0 <= weight <= 1 else 1.0,
             window={name: record[name] for name in ("from_ms", "until_ms") if type(record.get(name)) is int},

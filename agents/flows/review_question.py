@@ -45,7 +45,7 @@ class Question(NamedTuple):
     """One question. record: its first record, or what is known of it. is_page: it is about an alert.
 
     is_told_folded: a record says that nobody is asked. into: the question that stands for it. asked_ms, answered_ms,
-    ended_ms: -1: not (yet). answer_id, by, answer, weight, window: the label that counts.
+    ended_ms: -1: not (yet). answer_id, by, answer, weight, window: the label that counts; replaced: the one before it.
     """
 
     name: str
@@ -62,6 +62,7 @@ class Question(NamedTuple):
     answered_ms: int = -1
     ended_ms: int = -1
     answer_id: str | None = None
+    replaced: str | None = None
     by: str | None = None
     answer: str | None = None
     weight: float = 1.0

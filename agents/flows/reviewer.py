@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from agents.came import Came, parsed
+from agents.flows.review_budget import NEVER
 from agents.flows.review_desk import Desk
 from agents.flows.review_labels import LabelGate, check_window
 from agents.flows.review_question import Question, Status
@@ -37,6 +38,8 @@ log = logging.getLogger(__name__)
 
 ESCALATION, LABEL, ALERT = "graft.escalation/1", "graft.label/1", "graft.alert/1"
 POLL_S = 0.05
+#: A record moves event time at most so far ahead of when it came.
+AHEAD_MS = 86_400_000
 #: How often event time is looked at.
 LOOK_S = 0.25
 ANSWERS = ("incident", "expected", "new_normal", "false_alarm", "unsure")
@@ -65,13 +68,13 @@ class Reviewer:
     async def on_escalation(self, came: Came) -> None:
         """One escalation record."""
         record = parsed(came, schema=ESCALATION)
-        await self._tell(self.desk.take(record))
+        await self._tell(self.desk.take(record, latest_ms=_latest_ms(came)))
         self._hear_person(record)
 
     async def on_alert(self, came: Came) -> None:
         """One alert record: whether it was right is a question, too."""
         try:
-            decided_by_then = self.desk.take_page(parsed(came, schema=ALERT))
+            decided_by_then = self.desk.take_page(parsed(came, schema=ALERT), latest_ms=_latest_ms(came))
         except BadSample:
             # The notifier reads the same record and makes the dead letter.
             return
@@ -123,7 +126,8 @@ class Reviewer:
             question = self.desk.question_for(label)
         except BadSample as error:
             first = self.desk.answered(label.get("escalation"))
-            if first is not None and error.reason in ("closed_escalation", "override"):
+            is_other = first is not None and label.get("id") not in (first.answer_id, first.replaced)
+            if first is not None and is_other and error.reason in ("closed_escalation", "override"):
                 self._differs(first, label)
                 conflict = _conflict(first, label, came)
                 await asyncio.to_thread(self._out.send, [Told("experiments", conflict["id"], conflict)])
@@ -163,6 +167,11 @@ class Reviewer:
         name, by, answer = label.get("id"), label.get("by"), label.get("answer")
         if isinstance(name, str) and isinstance(by, str) and by != first.by:
             self._people.heard(first.name, label=name, by=by, answer=str(answer))
+
+
+def _latest_ms(came: Came) -> int:
+    """Event time may be ahead of the broker's by a day, not more; where it says nothing, by anything."""
+    return came.timestamp_ms + AHEAD_MS if came.timestamp_ms > 0 else NEVER
 
 
 def _is_override(question: Question | None, label: Mapping[str, Any]) -> bool:

@@ -168,6 +168,24 @@ def test_a_page_is_asked_about_when_there_is_nothing_better_to_ask() -> None:
     assert better.take_page({**PAGE, "state": "resolved"}) == []
 
 
+def test_a_record_from_the_far_future_ends_no_waiting() -> None:
+    desk = Desk(questions_per_hour=1)
+    desk.take(escalation("a"))
+    desk.take(escalation("b"))
+    assert desk.take(escalation("far", at_ms=1 << 52), latest_ms=T + MINUTE_MS // 2) == []
+    assert names_asked(desk, until_ms=T + GATHER_MS) == ["b"]
+
+
+def test_what_cannot_be_filed_decides_nothing_either() -> None:
+    """What is decided must leave; a record that raises would swallow it."""
+    desk = Desk(questions_per_hour=1)
+    desk.take(escalation("a"))
+    for junk in (escalation(None, at_ms=T + HOUR_MS), escalation("x", state="odd", at_ms=T + HOUR_MS)):
+        with pytest.raises(BadSample):
+            desk.take(junk)
+    assert names_asked(desk, until_ms=T + HOUR_MS) == ["a"]
+
+
 def test_the_same_record_twice_is_no_news() -> None:
     desk = Desk(questions_per_hour=1)
     assert names_asked(desk, escalation(), escalation(), until_ms=T + GATHER_MS) == ["e"]

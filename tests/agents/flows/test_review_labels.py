@@ -149,6 +149,8 @@ def test_somebody_else_may_override_and_the_shard_takes_the_first_answer_back() 
         ("expected", "ann", None), ("incident", "bob", "l1"),
     ]  # fmt: skip
     assert len({one["id"] for one in told}) == 2
+    scene.say(first)
+    assert scene.broker.records("graft.experiments")[1:] == [], "the same label again is nobody's second opinion"
     # After a restart the topic alone says which answer stands.
     after = Scene(history=[ESCALATION, *told])
     after.say(first, {**LABEL, "id": "l4", "by": "cleo", "overrides": "l1"})
