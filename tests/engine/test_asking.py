@@ -62,4 +62,4 @@ def test_junk_is_unknown(junk: dict[str, Any]) -> None:
     found = shape_of(junk)
     assert sum(found.shares.values()) > 0.0
     assert 0.0 < doubt(found) <= 1.0
-    assert 0.0 < worth(found, [(found, 1)], [found])
+    assert worth(found, [(found, 1)], [found]) > 0.0
