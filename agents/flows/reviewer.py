@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -27,7 +28,7 @@ from agents.came import Came, parsed
 from agents.flows.review_budget import NEVER
 from agents.flows.review_desk import Desk
 from agents.flows.review_labels import LabelGate, check_window
-from agents.flows.review_question import Question, Status
+from agents.flows.review_question import PAGE_LAPSE_MS, Question, Status
 from agents.flows.thin import Out, Told, key_of
 from agents.flows.tuner import decided, with_cause
 from engine.errors import BadSample, OutsideError
@@ -51,17 +52,22 @@ History = Callable[[], Iterator[bytes | None]]
 
 
 class Reviewer:
-    """answers: labels by answer and outcome (applied, refused). gate: which labels count; None: any."""
+    """answers: labels by answer and outcome (applied, refused). gate: which labels count; None: any.
+
+    now_ms: the wall's time, for what is read long after it was written.
+    """
 
     def __init__(
-        self, desk: Desk, order_for: OrderFor, out: Out, *, history: History, gate: LabelGate | None = None
-    ) -> None:
+        self, desk: Desk, order_for: OrderFor, out: Out, *, history: History, gate: LabelGate | None = None,
+        now_ms: Callable[[], int] = lambda: int(time.time() * 1000),
+    ) -> None:  # fmt: skip
         self.desk = desk
         self.answers: Counter[tuple[str, str]] = Counter()
         self._order_for = order_for
         self._out = out
         self._history = history
         self._gate = gate or LabelGate()
+        self._now_ms = now_ms
         self._people = People()
         self._catching_up = asyncio.Lock()
 
@@ -72,7 +78,9 @@ class Reviewer:
         self._hear_person(record)
 
     async def on_alert(self, came: Came) -> None:
-        """One alert record: whether it was right is a question, too."""
+        """One alert record: whether it was right is a question, too, unless it was read from a long history."""
+        if 0 < came.timestamp_ms < self._now_ms() - PAGE_LAPSE_MS:
+            return
         try:
             decided_by_then = self.desk.take_page(parsed(came, schema=ALERT), latest_ms=_latest_ms(came))
         except BadSample:

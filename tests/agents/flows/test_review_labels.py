@@ -205,6 +205,19 @@ def test_event_time_alone_lets_a_question_be_asked() -> None:
     assert asked["follows"] == ESCALATION["follows"]
 
 
+def test_nobody_is_asked_about_pages_of_last_week() -> None:
+    """A worker that is new reads the whole history of the topic."""
+    page = {
+        "schema": "graft.alert/1", "alert": "p", "state": "firing", "at_ms": NOW, "started_ms": NOW, "entity": "host=a",
+        "series": "cpu", "follows": [],
+    }  # fmt: skip
+    for later_h, is_asked in ((1, True), (25, False)):
+        scene = Scene(history=[])
+        scene.reviewer._now_ms = lambda hours=later_h: NOW + hours * HOUR_MS
+        asyncio.run(scene.reviewer.on_alert(Flow_came(page)))
+        assert bool(scene.reviewer.desk.advance(NOW + HOUR_MS)) == is_asked
+
+
 def Flow_came(record: dict[str, Any]) -> Any:  # noqa: N802 - reads as what it makes
     from agents.came import Came
 
