@@ -211,6 +211,14 @@ def resolve(document: Document, env: Mapping[str, str]) -> Any:
     return walk(document.values, "")
 
 
+def secret(text: str, where: str, env: Mapping[str, str]) -> Secret:
+    """The secret that a reference names; ConfigError for anything else, so that none is written on a command line."""
+    match = _REFERENCE.fullmatch(text)
+    if match is None:
+        raise ConfigError(f"{where} is no reference; write ${{env:NAME}} or ${{file:PATH}}, never the secret itself.")
+    return Secret(_fetch(match[1], match[2], where, env))
+
+
 class Resolved(str):
     """Text that came through a reference. A secret may only be one of these, never text written in the file."""
 

@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from agents import signing
 from agents.recovery import shardfile
+from agents.secret import Secret
 from agents.settings import Settings, engine_config, kafka_properties
 from engine.errors import BadSample, ConfigError, OutsideError
 from engine.series import stable_id
@@ -44,10 +46,12 @@ def record(
     by: str,
     reason: str = "",
     environment: str = "default",
+    overrides: str | None = None,
+    key: Secret | None = None,
 ) -> dict[str, Any]:
-    """The label as a record; ConfigError when it is about nothing.
+    """The label as a record; ConfigError when it is about nothing. overrides: the label in whose place it counts.
 
-    The same answer about the same thing has the same id, so that sending it twice counts once.
+    key: signs it. The same answer about the same thing has the same id, so that sending it twice counts once.
     """
     if answer not in ANSWERS:
         raise ConfigError(f"The answer is {answer!r}; it must be one of {', '.join(ANSWERS)}.")
@@ -55,10 +59,14 @@ def record(
         raise ConfigError("The label is about nothing; name an --escalation or a --series.")
     if from_ms is not None and until_ms is not None and until_ms < from_ms:
         raise ConfigError("--until lies before --from; swap them.")
+    if overrides and not escalation:
+        raise ConfigError("--override needs the --escalation that was answered; an answer to none overrides nothing.")
     about = (escalation, series, from_ms, until_ms)
-    return {
+    # A second answer to the same question is another label only if it overrides one.
+    more = (overrides,) if overrides else ()
+    label = {
         "schema": "graft.label/1",
-        "id": stable_id("label", environment, *about, answer, by),
+        "id": stable_id("label", environment, *about, answer, by, *more),
         "at_ms": at_ms,
         "environment": environment,
         "escalation": escalation,
@@ -71,6 +79,11 @@ def record(
         "reason": reason,
         "target": dict(target) if target else None,
     }
+    if overrides:
+        label["overrides"] = overrides
+    if key is not None:
+        label[signing.FIELD] = signing.signature(label, key)
+    return label
 
 
 def send(label: Mapping[str, Any], settings: Settings) -> str:

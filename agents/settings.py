@@ -29,6 +29,8 @@ FORMATS = ("auto", "json", "telegraf-influx", "telegraf-json")
 
 #: Addresses that only this machine can reach.
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+#: People with a key of their own.
+MOST_KEYS = 1000
 
 #: Kafka's own rule for topic names.
 _TOPIC = re.compile(r"^[A-Za-z0-9._-]{1,249}$")
@@ -164,7 +166,9 @@ class Alerting(Table, frozen=True, kw_only=True):
 
 
 class Review(Table, frozen=True, kw_only=True):
-    """questions_per_hour: how many escalations people are willing to answer.
+    """questions_per_hour: how many questions people are willing to answer. team_label: the label of a series that names
+    its team; each team then has that many. ask_about_pages: whether a page was right is a question, too. keys: of
+    people by name; with any, answers without a signature that fits are refused.
 
     Of `graft review`: listen: host:port of the page. token: what people log in with; wanted for any address but
     loopback. hosts: further names by which browsers may call it. undo_s: how long an answer can be taken back before it
@@ -172,6 +176,9 @@ class Review(Table, frozen=True, kw_only=True):
     """
 
     questions_per_hour: float = 4.0
+    team_label: str = ""
+    ask_about_pages: bool = True
+    keys: dict[str, Secret] = {}
     listen: str = "127.0.0.1:8081"
     token: Secret | None = None
     hosts: tuple[str, ...] = ()
@@ -182,6 +189,9 @@ class Review(Table, frozen=True, kw_only=True):
         _wanted(0 <= rate <= 3600, f"questions_per_hour is {rate:g}; it must lie in [0, 3600]")
         check_listen(self.listen, self.token, "review.token")
         _wanted(0 <= self.undo_s <= 60, f"undo_s is {self.undo_s:g}; it must lie in [0, 60]")
+        _wanted(len(self.keys) <= MOST_KEYS, f"keys has {len(self.keys)} people; at most {MOST_KEYS}")
+        for name, key in self.keys.items():
+            _wanted(name.strip() and key, f"keys.{name} is empty; write ${{env:X}} or ${{file:PATH}} of its key")
 
 
 class Web(Table, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine import alerts, diagnosis, marking, retunes, retuning
+from engine import answers, marking, retuning
 from engine.components import level
 from engine.errors import BadSample
 from engine.fold import restart
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from engine.roster import Roster
     from engine.shard import Shard
 
-#: ln of the page threshold per answer: a false alarm makes its entity half as loud again, an incident a little louder.
-LOUDER, QUIETER, MOST = -0.15, 0.4, 2.0
 RETUNE = "retune"
 #: Longest id of an order.
 ID_CHARACTERS = 200
@@ -34,9 +32,8 @@ def apply_order(shard: Shard, order: Mapping[str, Any]) -> list[Record]:
     if len(str(order["id"])) > ID_CHARACTERS:
         raise BadSample("order", f"the id of an order has {len(str(order['id']))} characters; at most {ID_CHARACTERS}.")
     kind = order.get("kind")
-    act = KINDS.get(str(kind))
-    if act is None and kind != RETUNE and kind not in marking.KINDS:
-        known = ", ".join((*KINDS, RETUNE, *marking.KINDS, "seed"))
+    if str(kind) not in (*KINDS, LABEL, RETUNE, *marking.KINDS):
+        known = ", ".join((*KINDS, LABEL, RETUNE, *marking.KINDS, "seed"))
         raise BadSample("order", f"order kind is {kind!r}; this version knows {known}.")
     target, params = order.get("target") or {}, order.get("params") or {}
     if not isinstance(target, Mapping) or not isinstance(params, Mapping):
@@ -49,55 +46,34 @@ def apply_order(shard: Shard, order: Mapping[str, Any]) -> list[Record]:
         raise BadSample(
             "order", f"order {order.get('id')} is for {target.get('series') or target.get('entity')!r}, unknown here."
         )
-    if act is None:
-        if kind != RETUNE:
-            return marking.obey(shard, order, row, entity)
+    if kind in marking.KINDS:
+        return marking.obey(shard, order, row, entity)
+    if kind == RETUNE:
         if marking.is_about_a_window(shard, entity, row, order.get("at_ms")):
             return [marking.refusal(shard, order)]
         return retuning.obey(shard, order, row)
     window = marking.window_of_label(shard, order, row, entity) if kind == "label" else None
     before = _look(shard.roster, row, entity)
-    act(shard.roster, row, entity, dict(params))
-    _do_to_twins(shard, act, row, entity, dict(params))
+    rosters = [shard.roster, *_twins_of(shard, row, entity)]
+    effects = None
+    if kind == LABEL:
+        effects = answers.obey(shard, row, entity, params, rosters)
+    else:
+        for roster in rosters:
+            own_row = roster.row_of(shard.roster.names[row]) if row >= 0 else -1
+            KINDS[str(kind)](roster, own_row, roster.entity_of(shard.roster.entities[entity]), dict(params))
     after = _look(shard.roster, row, entity)
     if window is not None:
         after["window"] = marking.mark(shard, window)
-    return [_experiment(shard, order, before, after)]
+    return [_experiment(shard, order, before, after, effects)]
 
 
-def _do_to_twins(
-    shard: Shard, act: Callable[[Any, int, int, dict[str, Any]], None], row: int, entity: int, params: dict[str, Any]
-) -> None:  # fmt: skip
+def _twins_of(shard: Shard, row: int, entity: int) -> list[Roster]:
     """What people know is true of the other version as well, which may be believed in the end."""
     if row >= 0:
-        for twin, other in retuning.versions(shard, row):
-            act(twin, other, int(twin.rows.link.entity[other]), params)
-        return
-    for twin in shard.twins.rosters:
-        other = twin.entity_of(shard.roster.entities[entity])
-        if other >= 0:
-            act(twin, -1, other, params)
-
-
-def _label(roster: Roster, row: int, entity: int, params: dict[str, Any]) -> None:
-    """A person's answer moves the page threshold of the entity, and of the series where one is named."""
-    answer = params.get("answer")
-    step = {"false_alarm": QUIETER, "expected": QUIETER / 2, "incident": LOUDER}.get(str(answer), 0.0)
-    gate = roster.ents.entity.gate
-    gate[entity] = np.float32(min(max(float(gate[entity]) + step, -MOST), MOST))
-    if row >= 0:
-        own = roster.rows.shown.gate
-        own[row] = np.float32(min(max(float(own[row]) + step / 2, -MOST), MOST))
-        is_grown = roster.rows.level.count[row] >= 2 and roster.rows.season.count[row] > 0
-        if answer == "new_normal" and is_grown:
-            now = roster.rows.change
-            before = float(now.mean[row] + now.sd[row] * (now.level[row] + now.entry[row]))
-            shift = float(now.after[row]) - before
-            known = diagnosis.setting_of(roster, row, is_before=True)
-            retunes.do(roster, row, "relevel", shift, known)
-    life = roster.ents.life
-    if life.state[entity] == alerts.PENDING:
-        life.state[entity] = alerts.IDLE
+        return [twin for twin, _ in retuning.versions(shard, row)]
+    name = shard.roster.entities[entity]
+    return [twin for twin in shard.twins.rosters if twin.entity_of(name) >= 0]
 
 
 def _reset(roster: Roster, row: int, _entity: int, _params: dict[str, Any]) -> None:
@@ -107,8 +83,9 @@ def _reset(roster: Roster, row: int, _entity: int, _params: dict[str, Any]) -> N
     restart(roster.rows, roster.block, roster.pool, row)
 
 
+#: A person's answer; what it does is `engine.answers`.
+LABEL = "label"
 KINDS: dict[str, Callable[[Any, int, int, dict[str, Any]], None]] = {
-    "label": _label,
     "reset": _reset,
 }
 
@@ -128,7 +105,9 @@ def _look(roster: Roster, row: int, entity: int) -> dict[str, Any]:
     }
 
 
-def _experiment(shard: Shard, order: Mapping[str, Any], before: dict[str, Any], after: dict[str, Any]) -> Record:
+def _experiment(
+    shard: Shard, order: Mapping[str, Any], before: dict[str, Any], after: dict[str, Any], effects: Any
+) -> Record:
     target = order.get("target") or {}
     told = {
         "order": dict(order),
@@ -136,6 +115,8 @@ def _experiment(shard: Shard, order: Mapping[str, Any], before: dict[str, Any], 
         "after": {k: None if isinstance(v, float) and np.isnan(v) else v for k, v in after.items()},
         "applied_at": {"topic": shard.topic, "partition": shard.partition, "offset": shard.next_offset},
     }
+    if effects is not None:
+        told["effects"] = effects
     return experiment(
         shard, str(order["id"]), target.get("entity"), target.get("series"), told, shard.next_offset - 1
     )  # fmt: skip

@@ -46,6 +46,7 @@ def split(state: State, entities: Collection[str]) -> tuple[State, State]:
     if unknown:
         raise ConfigError(f"entity {unknown[0]!r} is not in this state; it has {len(names)} others.")
     taken = {**state.manifest, "kind": "parcel", "alert_number": 0, "ledger": {}}
+    manifests = (_taught(taken, entities, inside=True), _taught(state.manifest, entities, inside=False))
     parts: list[dict[str, Array]] = [{}, {}]
     for head, arrays in _apart(state.arrays).items():
         for part, inside in zip(parts, (True, False), strict=True):
@@ -57,7 +58,15 @@ def split(state: State, entities: Collection[str]) -> tuple[State, State]:
     for part, inside in zip(parts, (True, False), strict=True):
         if mine := [one for one in windows if (one[0] in entities) == inside]:
             part[WINDOWS] = json_column(mine)
-    return State(taken, parts[0]), State(dict(state.manifest), parts[1])
+    return State(manifests[0], parts[0]), State(manifests[1], parts[1])
+
+
+def _taught(manifest: Mapping[str, object], entities: Collection[str], *, inside: bool) -> dict[str, object]:
+    """The manifest with what answers have taught of these entities, or of all others (`engine.lessons`)."""
+    told, lessons = dict(manifest), manifest.get("lessons")
+    if isinstance(lessons, Mapping):
+        told["lessons"] = {name: one for name, one in lessons.items() if (name in entities) == inside}
+    return told
 
 
 def _apart(arrays: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
@@ -91,7 +100,10 @@ def merge(keeper: State, parcel: State) -> State:
         arrays.update({head + name: array for name, array in joined.items()})
     if "look_ms" in parcel.arrays:
         arrays.setdefault("look_ms", parcel.arrays["look_ms"])
-    return State(dict(keeper.manifest), arrays)
+    manifest = dict(keeper.manifest)
+    if lessons := {**parcel.manifest.get("lessons", {}), **keeper.manifest.get("lessons", {})}:
+        manifest["lessons"] = dict(sorted(lessons.items()))
+    return State(manifest, arrays)
 
 
 def _renumbered(keeper: Mapping[str, Array], parcel: Mapping[str, Array]) -> dict[str, Array]:

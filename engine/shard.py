@@ -23,6 +23,7 @@ from engine.endings import Open
 from engine.errors import SnapshotError
 from engine.events import DRIFTED, MUTED, SPREAD, fresh_events
 from engine.ledger import Ledger
+from engine.lessons import Lessons
 from engine.marked import fold_stretch
 from engine.orders import apply_order
 from engine.prior import Prior
@@ -82,6 +83,7 @@ class Shard:
         self.applied: dict[str, None] = {}
         self.alert_number = 0
         self.ledger = Ledger()
+        self.lessons = Lessons()
         priors = [prior] if isinstance(prior, Prior) else prior or []
         self.roster = roster or Roster(config, priors, lends=not config.guard_seeds)
         self.twins = Twins(config, priors if config.guard_seeds else ())
@@ -222,6 +224,8 @@ class Shard:
             "applied": list(self.applied),
             "seed": self.roster.seed_summary(),
         }
+        if self.lessons.tallies:
+            manifest["lessons"] = self.lessons.export()
         return State(manifest, arrays)
 
     @staticmethod
@@ -243,6 +247,7 @@ class Shard:
             shard.applied = dict.fromkeys(manifest["applied"])
             shard.alert_number = _whole(manifest["alert_number"])
             shard.ledger = Ledger(manifest["ledger"])
+            shard.lessons = Lessons.restore(manifest.get("lessons", {}))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise SnapshotError(f"it is no checkpoint of a shard ({error!r}); use an older snapshot") from error
         return shard

@@ -14,10 +14,12 @@ have to be before they page again, and what is normal now.
 
 answers:
   incident      it was real: be a little louder next time
-  expected      it was unusual, and known (a deploy, a load test)
+  expected      it was unusual, and known (a deploy, a load test): be quieter at this hour, while it comes daily
   new_normal    this is how it is from now on
   false_alarm   nothing was wrong: be quieter
   unsure        nobody knows
+
+The first answer to an escalation counts; somebody else may override it by naming that answer's label.
 
 The label goes to the feedback topic. Without Kafka, --state changes a state file of `graft replay`, and --state-dir
 the checkpoints of a worker that is stopped.
@@ -26,6 +28,8 @@ _EPILOG = """\
 examples:
   graft label --escalation 4059f1912ffa80ae2b64d1d69dc63656 --answer false_alarm --reason "backup"
   graft label --series 'cpu{host="web-1"}' --from "2026-01-31 10:00" --until "2026-01-31 11:30" --answer incident
+  graft label --escalation 4059f1912ffa80ae2b64d1d69dc63656 --answer incident --override 9c1f0d2e4b6a8857
+  graft label --escalation 4059f1912ffa80ae2b64d1d69dc63656 --answer incident --sign-key '${file:ann.key}'
   graft label --state web.state --series latency --answer new_normal
 """
 
@@ -43,6 +47,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--answer", required=True, choices=answers, metavar="ANSWER", help=", ".join(answers))
     parser.add_argument("--by", default="", help="who says so (default: the user's name)")
     parser.add_argument("--reason", default="", help="why, for those who read it later")
+    parser.add_argument("--override", metavar="LABEL", help="the label of somebody else that this one replaces")
+    parser.add_argument(
+        "--sign-key", metavar="REFERENCE", help="sign with this key: ${env:NAME} or ${file:PATH} (see review.keys)"
+    )
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--state", type=Path, metavar="FILE", help="apply it to this state file")
     where.add_argument("--state-dir", type=Path, metavar="DIR", help="apply it to the checkpoints of a stopped worker")
@@ -52,9 +60,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace, out: Out) -> int:
     """Run it."""
+    import os
     import time
 
-    from agents import label
+    from agents import configfile, label
     from agents.offline.files import moment_ms
 
     settings = settings_of(args)
@@ -74,6 +83,8 @@ def main(args: argparse.Namespace, out: Out) -> int:
         by=args.by or _user(),
         reason=args.reason,
         environment=settings.environment,
+        overrides=args.override,
+        key=configfile.secret(args.sign_key, "--sign-key", os.environ) if args.sign_key else None,
     )
     if args.state or args.state_dir:
         if args.state:

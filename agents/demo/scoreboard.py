@@ -60,6 +60,10 @@ class Score(NamedTuple):
         return self.found == len(self.lines) and not self.false_pages
 
 
+#: States that a shard tells of; the others follow from what people and the review desk do.
+_OF_SHARDS = ("firing", "resolved", "opened", "expired")
+
+
 class _Page(NamedTuple):
     key: str
     at_min: float
@@ -74,7 +78,11 @@ def score(
     """begin_ms: event time of minute 0. keys: entity name -> entity as records name it. until_min: how far it went."""
     due = [one for one in script if one.start_min < until_min]
     pages = _pages(heard, begin_ms)
-    asked = [one for one in heard if one.topic == "escalations" and one.value.get("state") == "opened"]
+    asked = [
+        one
+        for one in heard
+        if one.topic == "escalations" and one.value.get("state") == "asked" and not one.value.get("about")
+    ]
     answers = {_params(one).get("escalation") for one in _experiments(heard, "label")} - {None}
     lines, used = [], set[str]()
     for incident in due:
@@ -101,7 +109,10 @@ def p99_ms(heard: Iterable[Heard]) -> float | None:
     waits = sorted(
         one.delay_s
         for one in heard
-        if one.topic in ("alerts", "escalations") and one.value.get("state") != "answered" and one.delay_s is not None
+        if one.topic in ("alerts", "escalations")
+        and one.value.get("state") in _OF_SHARDS
+        and one.delay_s is not None
+        and "score" not in one.value
     )
     return round(1000 * waits[min(len(waits) - 1, int(0.99 * len(waits)))], 1) if waits else None
 

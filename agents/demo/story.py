@@ -176,7 +176,8 @@ class Story:
             self._awaited.pop(str(record.get("entity")), None)
         if heard.topic == "drift" and self._is_scripted(record, DEPLOY):
             self._await(str(record["entity"]))
-        if heard.topic == "escalations" and record.get("state") == "opened" and self._is_scripted(record, WOBBLE):
+        is_asked = heard.topic == "escalations" and record.get("state") == "asked" and not record.get("about")
+        if is_asked and self._is_scripted(record, WOBBLE):
             self._await(str(record["escalation"]))
             self._answer(record)
         self._tell(heard.topic, heard)

@@ -65,10 +65,12 @@ def _alert(record: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def _escalation(record: Mapping[str, Any]) -> tuple[str, str, str] | None:
+    if record.get("state") == "folded" and record.get("into"):
+        return "folded", f"{record.get('series')}: the same question again; nobody is asked twice.", "yellow"
     if record.get("state") != "opened":
         return None
     sure = f"severity {record.get('severity') or 0:.1f}, confidence {record.get('confidence') or 0:.2f}"
-    return "ask", f"{record.get('because')} Unusual but unsure ({sure}): a person is asked, nobody is paged.", "yellow"
+    return "ask", f"{record.get('because')} Unusual but unsure ({sure}): a question, nobody is paged.", "yellow"
 
 
 def _drift(record: Mapping[str, Any]) -> tuple[str, str, str] | None:
@@ -79,20 +81,17 @@ def _experiment(record: Mapping[str, Any]) -> tuple[str, str, str] | None:
     if record.get("kind") in ("guard", "worth"):
         is_eviction = record.get("finding") in ("refused", "returned")
         return ("guard", str(record.get("because")), "magenta") if is_eviction else None
+    if record.get("kind") == "label":
+        return "differ", str(record.get("because")), "yellow"
     order, before, after = record.get("order") or {}, record.get("before") or {}, record.get("after") or {}
     if order.get("kind") == "label":
         params = order.get("params") or {}
-        moved = f"page threshold x {_factor(before.get('page_gate'), after.get('page_gate'))}"
+        effects = record.get("effects") or []
+        moved = effects[0].get("what") if effects else "nothing is changed by it"
         said = f"{params.get('by')} says {params.get('answer')!r} about {record.get('series')}: {moved}"
         return "answer", said, "yellow"
     levels = f"{before.get('level') or 0:.4g} -> {after.get('level') or 0:.4g}"
     return "re-tune", f"{record.get('series')}: level {levels}, ordered by the tuner", "magenta"
-
-
-def _factor(before: Any, after: Any) -> str:
-    from math import exp
-
-    return f"{exp(float(after or 0) - float(before or 0)):.2f}"
 
 
 _MAKERS = {"alerts": _alert, "escalations": _escalation, "drift": _drift, "experiments": _experiment}

@@ -21,6 +21,7 @@ from agents.clients import CLIENT_LOG, consumer_config, producer_config
 from agents.flows.faust_app import Flows, Reads
 from agents.flows.flow_watch import watch
 from agents.flows.review_desk import Desk
+from agents.flows.review_labels import LabelGate
 from agents.flows.reviewer import Reviewer, TopicHistory
 from agents.flows.thin import Flow, Out
 from agents.flows.tuner import Tuner
@@ -75,7 +76,8 @@ class Parts:
         await self.flows.start()
         log.info("The worker runs: %d sinks", len(self.notifier.couriers))
         still = watch(lambda: self._consumer("flows"), [read.topic for read in self._reads], clock=time.monotonic)
-        await first_of(self.notifier.failed(), self.flows.failed(), still, self._broken())
+        time_goes = self.reviewer.keep_time(self._clock_ms)
+        await first_of(self.notifier.failed(), self.flows.failed(), still, self._broken(), time_goes)
 
     async def stop(self) -> None:
         """In turn; one that fails to stop does not keep the others from it."""
@@ -87,6 +89,11 @@ class Parts:
         os.close(self._instance.lock)
         if self._failure.done():
             self._failure.exception()
+
+    def _clock_ms(self) -> int:
+        """Event time of the shards at hand; 0 where there is none."""
+        shards = [shard for one in progress.read_all(self._folder) for shard in one.shards]
+        return max((int(shard.counters.get("clock_ms", 0)) for shard in shards), default=0)
 
     async def _broken(self) -> None:
         await asyncio.shield(self._failure)
@@ -102,13 +109,17 @@ class Parts:
         from engine.retune import Tuner as Decider
 
         tuner = Tuner(Decider(), self._out)
-        desk = Desk(questions_per_hour=self.settings.review.questions_per_hour)
+        review = self.settings.review
+        desk = Desk(questions_per_hour=review.questions_per_hour, team_label=review.team_label)
+        gate = LabelGate(environment=self.settings.environment, keys=review.keys)
         history = TopicHistory(lambda: self._consumer("history"), self._topics.escalations)
-        reviewer = Reviewer(desk, order_for, self._out, history=history)
+        reviewer = Reviewer(desk, order_for, self._out, history=history, gate=gate)
+        pages = (Reads("pages", self._topics.alerts, self._flow("pages", reviewer.on_alert)),)
         self._reads = (
             Reads("tuner", self._topics.drift, self._flow("tuner", tuner.on_drift)),
             Reads("desk", self._topics.escalations, self._flow("desk", reviewer.on_escalation)),
             Reads("reviewer", self._topics.feedback, self._flow("reviewer", reviewer.on_label)),
+            *(pages if review.ask_about_pages else ()),
         )
         flows = Flows(
             self._reads,

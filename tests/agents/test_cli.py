@@ -311,6 +311,32 @@ def test_a_label_goes_to_the_feedback_topic(
     assert order_for(label, None)["because"].startswith("ann answered expected")
 
 
+def test_a_label_is_signed_with_a_key_that_is_named_and_never_written(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from agents import label, signing
+    from agents.secret import Secret
+
+    sent = []
+    monkeypatch.setattr(label, "send", lambda one, _settings: sent.append(one) or "graft.feedback")
+    (tmp_path / "ann.key").write_text("hunter2\n")
+    asked = ("label", "--escalation", "e1", "--answer", "incident", "--by", "ann", "--json")
+    for reference in (f"${{file:{tmp_path}/ann.key}}", "${env:ANN_KEY}"):
+        monkeypatch.setenv("ANN_KEY", "hunter2")
+        assert run(*asked, "--override", "l1", "--sign-key", reference) == 0
+        assert "hunter2" not in capsys.readouterr().out
+        assert sent[-1]["overrides"] == "l1"
+        assert signing.is_signed(sent[-1], Secret("hunter2"))
+    assert run(*asked) == 0
+    assert "signature" not in sent[-1]
+    assert sent[-1]["id"] != sent[0]["id"], "an override is another label"
+    capsys.readouterr()
+    for bad in (("--sign-key", "hunter2"), ("--sign-key", "${env:NOBODY}")):
+        assert run(*asked, *bad) == 2
+        assert "hunter2" not in capsys.readouterr().err
+    assert run("label", "--series", "cpu", "--target", "m:0", "--answer", "incident", "--override", "l1") == 2
+
+
 def test_a_label_that_reaches_no_broker_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

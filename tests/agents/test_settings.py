@@ -91,6 +91,17 @@ def test_no_secret_is_shown_anywhere(write) -> None:
     assert sorted(one.reveal()[-3:] for one in under_test.secrets_of(loaded.settings)) == ["one", "ree", "two"]
 
 
+def test_keys_of_people_come_by_reference_and_are_never_shown(write) -> None:
+    text = '[review]\nteam_label = "team"\nask_about_pages = false\n[review.keys]\nann = "${env:ANN}"\n'
+    loaded = under_test.read(write(text), env={"ANN": "canary-ann"})
+    assert loaded.settings.review.keys["ann"].reveal() == "canary-ann"
+    assert "canary" not in str(loaded.effective())
+    assert [one.reveal() for one in under_test.secrets_of(loaded.settings)] == ["canary-ann"]
+    for bad in (text.replace("${env:ANN}", "written out"), text.replace("${env:ANN}", "${env:EMPTY}")):
+        with pytest.raises(ConfigError, match="keys"):
+            under_test.read(write(bad), env={"EMPTY": ""})
+
+
 def test_no_token_in_the_path_of_a_sink_is_shown(write) -> None:
     text = """
     [[sinks]]

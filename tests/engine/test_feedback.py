@@ -66,7 +66,19 @@ REFUSED = {
     "by nobody": label(by=""),
     "by a number": label(by=7),
     "escalation that is not open": label(escalation="gone", series=None),
+    "by a sentence": label(by="x" * 201),
+    "reason is a list": label(reason=["why"]),
+    "reason is a book": label(reason="x" * 4001),
     "empty": {},
+}
+WINDOWS = {
+    "a week and more": label(from_ms=0, until_ms=7 * 86_400_000 + 1),
+    "backwards": label(from_ms=2, until_ms=1),
+    "before 1970": label(from_ms=-1),
+    "text": label(until_ms="now"),
+    "true": label(from_ms=True),
+    "a fraction": label(from_ms=0.5),
+    "beyond all time": label(until_ms=1 << 60),
 }
 #: Today these raise TypeError or ValueError, or become an order; tuner.decided (agents/flows) turns the first into
 #: BadSample.
@@ -93,6 +105,13 @@ def test_a_malformed_label_is_refused_by_name(bad: dict[str, Any]) -> None:
         feedback.order_for(bad, None)
     assert refusal.value.reason == "label"
     assert len(refusal.value.detail) > 20
+
+
+@pytest.mark.parametrize("bad", [pytest.param(value, id=name) for name, value in WINDOWS.items()])
+def test_a_window_that_makes_no_sense_is_refused_as_such(bad: dict[str, Any]) -> None:
+    with pytest.raises(BadSample) as refusal:
+        feedback.order_for(bad, None)
+    assert refusal.value.reason == "window"
 
 
 @pytest.mark.parametrize("answer", list(feedback.ANSWERS))
@@ -127,7 +146,7 @@ def answered(shard: Shard, answer: str, *, number: int = 0, series: str = SERIES
 
 
 @pytest.mark.parametrize(
-    ("answer", "sign"), [("false_alarm", 1), ("expected", 1), ("incident", -1), ("unsure", 0), ("new_normal", 0)]
+    ("answer", "sign"), [("false_alarm", 1), ("expected", 0), ("incident", -1), ("unsure", 0), ("new_normal", 0)]
 )
 def test_an_answer_moves_the_gate_of_its_entity_only(answer: str, sign: int) -> None:
     shard = cold()

@@ -27,7 +27,7 @@ def alert(entity: str, minute: int, *, incident: str = "", state: str = "firing"
 
 
 def question(entity: str, minute: int) -> Heard:
-    record = {"entity": entity, "at_ms": BEGIN_MS + minute * 60_000, "state": "opened", "escalation": "q1"}
+    record = {"entity": entity, "at_ms": BEGIN_MS + minute * 60_000, "state": "asked", "escalation": "q1"}
     return Heard("escalations", record, 0.02)
 
 
@@ -111,6 +111,8 @@ def test_an_hourly_score_is_in_units_of_the_final_one() -> None:
 
 
 def test_words_for_every_record() -> None:
-    said = [of_record(one, BEGIN_MS) for one in GOOD]
+    opened = Heard("escalations", {**question("service=svc", 420).value, "state": "opened"}, 0.02)
+    said = [of_record(one, BEGIN_MS) for one in [*GOOD[:3], opened, *GOOD[4:]]]
+    assert of_record(GOOD[3], BEGIN_MS) is None
     assert [one.mark if one else None for one in said] == ["PAGE", "PAGE", "re-tune", "ask", "answer"]
     assert of_record(Heard("drift", {"kind": "absent", "at_ms": BEGIN_MS}, None), BEGIN_MS) is None

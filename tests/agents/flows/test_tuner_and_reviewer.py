@@ -221,7 +221,8 @@ def test_the_first_answer_counts_in_every_process() -> None:
     assert told == [{
         "schema": "graft.escalation/1", "id": told[0]["id"], "state": "answered", "at_ms": 6, "environment": None,
         "entity": "host=a", "series": SERIES, "escalation": "e1", "opened_ms": None, "answer": "expected", "by": "ann",
-        "label": "l1", "follows": [*FOLLOWS, {"topic": "t", "partition": 0, "offset": 0}],
+        "label": "l1", "reason": None, "from_ms": None, "until_ms": None, "weight": 1.0,
+        "follows": [*FOLLOWS, {"topic": "t", "partition": 0, "offset": 0}],
     }]  # fmt: skip
     assert broker.reasons() == ["closed_escalation"]
     *_, again, _ = made(broker, history=[ESCALATION, *told])
