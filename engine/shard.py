@@ -186,10 +186,8 @@ class Shard:
 
         drifts: that it has seen on its way, which nobody has answered.
         """
-        told = [
-            marking.answer(self, one, marking.EXACT, because, from_offset=from_offset, snapshot=snapshot)
-            for one in windows
-        ]
+        where: dict[str, Any] = {"from_offset": from_offset, "snapshot": snapshot}
+        told = [marking.answer(self, one, marking.EXACT, because, **where) for one in windows]
         seen = [Record("drift", str(one["series"]), dict(one)) for one in drifts]
         return [*told, *endings.unknown(self, active), *seen]
 

@@ -102,8 +102,11 @@ def test_z_is_clipped_and_novelty_begins_where_the_clip_does() -> None:
 
 def test_a_relevelled_series_goes_on_from_its_new_place() -> None:
     columns = fed(np.random.default_rng(6).normal(size=2000))
-    level.relevel(columns, 0, 7.0, 1.5)
-    assert (columns.mean[0], columns.var[0]) == (7.0, 2.25)
+    before = scale(columns, 0)
+    level.relevel(columns, 0, 7.0, before)
+    assert (columns.mean[0], scale(columns, 0)) == (7.0, pytest.approx(before))
+    level.relevel(columns, 0, 7.0, 3.0)
+    assert scale(columns, 0) == pytest.approx(3.0)
     assert abs(news(columns, 7.5)[0]) < 1.0
 
 
