@@ -3,7 +3,7 @@
 Owns the matching rules:
     page     an alert that starts to fire; those of one incident key are one page
     about    same entity, and its start lies within the incident's window (incidents.py)
-    found    a page is about it; for a deploy: its level was re-tuned, at most one page, quiet afterwards; for a
+    found    a page is about it; for a deploy: a re-tune of it was kept, at most one page, quiet afterwards; for a
              wobble: a question was asked about it and no page sent
     false    every page that is about nothing, the second page about the same thing, and any about a wobble
 Knows no Kafka: records come as plain data.
@@ -137,7 +137,9 @@ def _judge(
         tuned = [
             _minute(one, begin_ms)
             for one in _experiments(heard, "retune")
-            if one.value.get("entity") == entity and _within(_minute(one, begin_ms), incident)
+            if one.value.get("finding") == "kept"
+            and one.value.get("entity") == entity
+            and _within(_minute(one, begin_ms), incident)
         ]
         later = [page for page in about if tuned and page.at_min > tuned[0]]
         is_found = bool(tuned) and len(about) <= 1 and not later

@@ -74,7 +74,8 @@ def _escalation(record: Mapping[str, Any]) -> tuple[str, str, str] | None:
 
 
 def _drift(record: Mapping[str, Any]) -> tuple[str, str, str] | None:
-    return ("drift", str(record.get("because")), "magenta") if record.get("kind") == "level" else None
+    is_change = record.get("kind") in ("level", "gain", "scale", "phase")
+    return ("drift", str(record.get("because")), "magenta") if is_change else None
 
 
 def _experiment(record: Mapping[str, Any]) -> tuple[str, str, str] | None:
@@ -90,8 +91,9 @@ def _experiment(record: Mapping[str, Any]) -> tuple[str, str, str] | None:
         moved = effects[0].get("what") if effects else "nothing is changed by it"
         said = f"{params.get('by')} says {params.get('answer')!r} about {record.get('series')}: {moved}"
         return "answer", said, "yellow"
-    levels = f"{before.get('level') or 0:.4g} -> {after.get('level') or 0:.4g}"
-    return "re-tune", f"{record.get('series')}: level {levels}, ordered by the tuner", "magenta"
+    levels = f"level {before.get('mean') or 0:.4g} -> {after.get('mean') or 0:.4g}"
+    what = f"{record.get('action')} of {record.get('series')}: {record.get('finding')}"
+    return "re-tune", f"{what}, {levels}" if record.get("finding") == "kept" else what, "magenta"
 
 
 _MAKERS = {"alerts": _alert, "escalations": _escalation, "drift": _drift, "experiments": _experiment}

@@ -33,7 +33,8 @@ def question(entity: str, minute: int) -> Heard:
 
 def experiment(kind: str, entity: str, minute: int, **params: Any) -> Heard:
     order = {"kind": kind, "params": params}
-    return Heard("experiments", {"entity": entity, "at_ms": BEGIN_MS + minute * 60_000, "order": order}, None)
+    record = {"entity": entity, "at_ms": BEGIN_MS + minute * 60_000, "order": order, "finding": "kept"}
+    return Heard("experiments", record, None)
 
 
 GOOD = [
@@ -55,6 +56,11 @@ def test_all_as_it_should_be() -> None:
     assert (found.found, found.asked, found.answered, found.adapted) == (3, 1, 1, 1)
     assert found.delay_s_median == 20 * 60
     assert found.p99_ms == 50.0
+
+
+def test_a_trial_that_has_proved_nothing_is_no_adaptation() -> None:
+    heard = [Heard(one.topic, {**one.value, "finding": "reverted"}, one.delay_s) for one in GOOD]
+    assert of(heard).adapted == 0
 
 
 def test_how_long_a_person_takes_is_no_delay_of_ours() -> None:
