@@ -23,8 +23,8 @@ ANSWERS = {
     "unsure": "no effect",
 }
 SCHEMA = "graft.label/1"
-#: A time before 1970 or beyond 2^53 ms is a slip of the pen.
-LAST_MS = 1 << 53
+#: A window that is longer than a week, or before 1970 or beyond 2^53 ms, is a slip of the pen.
+LONGEST_MS, LAST_MS = 7 * 86_400_000, 1 << 53
 #: Longest name of a person, and longest reason; the order that echoes them has to fit a record.
 MOST_NAME, MOST_REASON = 200, 4000
 
@@ -62,6 +62,8 @@ def _check_window(label: Mapping[str, Any]) -> None:
         if one is not None and (type(one) is not int or not 0 <= one < LAST_MS):
             raise BadSample("window", f"{name} is {str(one)[:40]!r}; it must be a time in milliseconds since 1970.")
     if begin is not None and end is not None:
+        if end - begin > LONGEST_MS:
+            raise BadSample("window", f"the window is {end - begin} ms long; at most {LONGEST_MS}, a week.")
         try:
             span_of({"from_ms": begin, "until_ms": end})
         except BadSample as error:

@@ -19,7 +19,7 @@ from engine.diagnosis import Setting
 from engine.errors import BadSample
 from engine.records import Record, experiment
 from engine.series import Kind, stable_id
-from engine.shadows import Finding
+from engine.shadows import Finding, Refused
 from engine.state import Marks
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ STALE_MS = 43_200_000
 def obey(shard: Shard, order: Mapping[str, Any], row: int) -> list[Record]:
     """Begin the trial of a re-tune; or carry it out at once, where there is nothing to be tried or a person says so.
 
-    BadSample (`order`) for one that is malformed, too old, barred, or one too many.
+    BadSample (`order`) for one that is malformed or too old. One that has to wait is refused, in a record.
     """
     if row < 0:
         raise BadSample("order", "a retune needs a known series.")
@@ -53,8 +53,12 @@ def obey(shard: Shard, order: Mapping[str, Any], row: int) -> list[Record]:
     if back is not None:
         told = {"finding": "refused", "because": "what was before the last re-tune is right again, and was put back"}
         return [_found(shard, back, offset), _record(shard, str(order["id"]), order, action, told, offset)]
-    made_room = shard.shadows.room()
-    shadow = shard.shadows.begin(shard.roster, row, order, now_ms=shard.clock_ms)
+    try:
+        made_room = shard.shadows.room()
+        shadow = shard.shadows.begin(shard.roster, row, order, now_ms=shard.clock_ms)
+    except Refused as why:
+        told = {"finding": "refused", "because": f"{why}."}
+        return [_record(shard, str(order["id"]), order, action, told, offset)]
     told = {
         "finding": "started",
         "before": _numbers(shadow.settings[OLD]),

@@ -30,7 +30,7 @@ from engine.columns import Array
 from engine.components import recent, season
 from engine.components.bets import NEW, OLD, bet
 from engine.diagnosis import Setting
-from engine.errors import BadSample, SnapshotError
+from engine.errors import SnapshotError
 from engine.evidence import PROOF, STAKES
 from engine.fold import LEARNED, SCORED_ONLY
 from engine.roster import Roster
@@ -47,6 +47,10 @@ MOST_TRIED, PROBATION_MS = 160, 86_400_000
 MOST, MOST_BARRED, BARRED_MS = 64, 1000, 86_400_000
 _KEPT = "it forecasts better, and that is proven"
 SERIES_COLUMN = "text.shadows"
+
+
+class Refused(Exception):  # noqa: N818  # an answer, and no error
+    """Why a re-tune that makes sense is not tried now."""
 
 
 class Finding(NamedTuple):
@@ -117,7 +121,7 @@ class Shadows:
         return len(self.trials)
 
     def begin(self, roster: Roster, row: int, order: Mapping[str, Any], *, now_ms: int) -> Shadow:
-        """Put a re-tune on trial. BadSample (`order`) if there is one of that component already, or it is barred."""
+        """Put a re-tune on trial. Refused if there is one of that component already, or it is barred."""
         action, number, known = retunes.read(order.get("params") or {})
         series = roster.names[row]
         entity = roster.entities[int(roster.rows.link.entity[row])]
@@ -125,11 +129,9 @@ class Shadows:
         place = (series, component)
         _, until_ms = self.barred.get(place, ("", -1))
         if now_ms < until_ms:
-            raise BadSample(
-                "order", f"the {component} of {series} was rolled back; until {until_ms} ms it is left alone."
-            )
+            raise Refused(f"the {component} of {series} was rolled back; until {until_ms} ms it is left alone")
         if place in self.trials and self.trials[place].saved is None:
-            raise BadSample("order", f"a re-tune of the {component} of {series} is on trial already; one at a time.")
+            raise Refused(f"a re-tune of the {component} of {series} is on trial already; one at a time")
         self.trials.pop(place, None)
         own = diagnosis.setting_of(roster, row, is_before=bool(roster.rows.change.run[row]))
         shape = diagnosis.filled(own.shape)
@@ -146,12 +148,12 @@ class Shadows:
         return shadow
 
     def room(self) -> list[Finding]:
-        """End the oldest probations, so that there is room for one trial more. BadSample if all are on trial."""
+        """End the oldest probations, so that there is room for one trial more. Refused if all are on trial."""
         found = []
         while len(self.trials) >= MOST:
             oldest = next((place for place, one in self.trials.items() if one.saved is not None), None)
             if oldest is None:
-                raise BadSample("order", f"{MOST} re-tunes are on trial in this shard; one more has to wait.")
+                raise Refused(f"{MOST} re-tunes are on trial in this shard; one more has to wait")
             found.append(Finding("settled", self.trials.pop(oldest), "it made room for another"))
         return found
 

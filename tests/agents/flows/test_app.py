@@ -142,7 +142,8 @@ def test_the_whole_worker(place: Place, with_tool: Any, alert_record: Any) -> No
         orders = [orjson.loads(one.value()) for one in await asyncio.to_thread(place.read, "control", 2)]
         assert {order["kind"] for order in orders} == {"retune", "label"}
         by_kind = {order["kind"]: order for order in orders}
-        assert by_kind["retune"]["params"] == {"shift": 2.0, "mean": 1.0, "sd": 0.5, "season_level": 0.0}
+        wanted = {"action": "relevel", "shift": 2.0, "mean": 1.0, "sd": 0.5, "season_level": 0.0}
+        assert by_kind["retune"]["params"] == wanted
         assert by_kind["retune"]["follows"][-1] == {"topic": "graft.drift", "partition": 0, "offset": 1}
         assert by_kind["label"]["target"]["partition"] == 0
         questions = [orjson.loads(one.value()) for one in await asyncio.to_thread(place.read, "escalations", 2)][:2]
