@@ -113,7 +113,7 @@ def run(job: tuple[str, int, bool]) -> Run:
 
 def summary(runs: Sequence[Run]) -> dict[str, Any]:
     """Shares of the cases of one kind."""
-    within = {one: SEASON_DAYS * 86_400 / one.step_s if one.kind == "season" else SOON for one in runs}
+    within = [SEASON_DAYS * 86_400 / one.step_s if one.kind == "season" else SOON for one in runs]
 
     def share(found: Sequence[bool]) -> float:
         return round(float(np.mean(found)), 3) if found else float("nan")
@@ -122,7 +122,9 @@ def summary(runs: Sequence[Run]) -> dict[str, Any]:
         "cases": len(runs),
         "seen": share([bool(one.drifts) and one.drifts[0][0] in one.right for one in runs]),
         "named": share([bool(one.kept) and one.kept[0][0] in one.right for one in runs]),
-        "within_30": share([any(k in one.right and at <= within[one] for k, at in one.kept) for one in runs]),
+        "within_30": share(
+            [any(k in one.right and at <= most for k, at in one.kept) for one, most in zip(runs, within, strict=True)]
+        ),
         "absorbed": share([one.is_absorbed for one in runs]),
         "alerts_at_most_1": share([one.alerts <= 1 for one in runs]),
         "alerted": share([one.alerts >= 1 for one in runs]),
