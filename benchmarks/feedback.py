@@ -7,7 +7,11 @@ nobody answers; chance chooses; and a reviewer of whom 30 % of the answers are w
 the whole scored part, and (`after`) only in the part after the last answer, beside what the same part was without
 answers: event F1, recall, false pages, each against the most answers that were given (0, 5, 10, 20, 40).
 
-`gain` is of event F1 over nobody's answers. Means are over the seeds of chance and of who is wrong. Exit status 1: a
+`gain` is of event F1 over nobody's answers. `level` is the control that tells what the answers themselves say: nobody's
+pages at one common threshold, chosen in hindsight, that gives no more false pages than the line had. A line that is not
+above its level has gained by being quieter, not by knowing where.
+
+Means are over the seeds of chance and of who is wrong. Exit status 1: a
 goal is missed (false pages halved at equal recall within 20 answers; chosen 1.5 times as useful as chance; 30 % wrong
 never worse than nobody by more than .02).
 
@@ -26,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.feedback_report import goals, show
-from benchmarks.feedback_run import Came, Line, figures, run, score
+from benchmarks.feedback_run import Came, Line, figures, level, run, score
 from benchmarks.feedback_world import World
 from benchmarks.quality import machine
 from benchmarks.quality_sets import NAB, SETS, names
@@ -61,11 +65,15 @@ def _one(world: World, line: Line, nobody: Came) -> dict[str, float]:
     came = run(world, line)
     last_ms = max(came.answered_ms, default=0)
     whole, before = figures(score(world, came)), figures(score(world, nobody))
+    same = level(world, nobody, whole["false_pages"])
     later, without = (figures(score(world, one, from_ms=last_ms)) for one in (came, nobody))
     return whole | {
         "gain": whole["ev_f1"] - before["ev_f1"],
         "false_ratio": whole["false_pages"] / max(before["false_pages"], 1.0),
         "recall_lost": before["recall"] - whole["recall"],
+        "level_ev_f1": same["ev_f1"],
+        "level_recall": same["recall"],
+        "over_level": whole["ev_f1"] - same["ev_f1"],
         "given": float(len(came.answered_ms)),
         "wrong": float(sum(one["wrong"] for one in came.asked)),
         "after_gain": later["ev_f1"] - without["ev_f1"],

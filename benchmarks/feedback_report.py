@@ -11,7 +11,10 @@ import numpy as np
 HALF, EQUAL, WITHIN = 0.5, 0.01, "20"
 BETTER, HARM = 1.5, 0.02
 TITLES = {"chosen": "chosen", "random": "by chance", "wrong": "30 % wrong"}
-HEAD = "answers  event F1    gain  recall  false pages   ratio |  after: gain  false (without)  recall (without)"
+HEAD = (
+    "answers  event F1    gain  recall  false pages   ratio  level: F1  recall |  after: gain  false (without)"
+    "  recall (without)"
+)
 
 
 def goals(sets: dict[str, Any]) -> dict[str, Any]:
@@ -59,6 +62,9 @@ def show(told: dict[str, Any]) -> None:
             for k, (answers, one) in enumerate(lines[line].items()):
                 print(f"  {'' if k else title:<12}{_row(answers, one)}")
     print()
+    for line in TITLES:
+        over = [one["over_level"] for lines in told["sets"].values() for one in lines[line].values()]
+        print(f"{TITLES[line]}: mean event F1 over its level {float(np.mean(over)):+.4f}")
     for name, one in told["goals"].items():
         print(f"{name}: {'met' if one['is_met'] else 'missed'}: {one['wanted']}; came {one['came']}")
 
@@ -69,4 +75,5 @@ def _row(answers: str, one: dict[str, float]) -> str:
         f"{one['after_recall']:>9.2f} ({one['after_recall_without']:.2f})"
     )
     whole = f"{one['ev_f1']:>10.3f}{one['gain']:>+8.3f}{one['recall']:>8.3f}{one['false_pages']:>13.1f}"
-    return f"{answers:>7}{whole}{one['false_ratio']:>8.2f} |{after}"
+    level = f"{one['level_ev_f1']:>11.3f}{one['level_recall']:>8.3f}"
+    return f"{answers:>7}{whole}{one['false_ratio']:>8.2f}{level} |{after}"

@@ -26,6 +26,7 @@ from engine.shard import Shard
 from engine.snapshot import State
 
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
+AT_ONE = np.ones(1)
 #: The day on which the scored parts begin: after the longest history.
 FIRST_DAY = 200
 
@@ -44,12 +45,12 @@ class Member(NamedTuple):
         at = min(int(np.searchsorted(self.ts_ms, at_ms)), len(self.ts_ms) - 1)
         return bool(self.entity.label[at])
 
-    def pages(self, page: Array, *, from_ms: int = 0) -> Pages:
-        """What is paged at 1 in the scored part, from a moment on. page: (T,), NaN where there is no answer."""
+    def pages(self, page: Array, *, from_ms: int = 0, thresholds: Array = AT_ONE) -> Pages:
+        """What is paged in the scored part, from a moment on. page: (T,), NaN where there is no answer."""
         begin = max(self.entity.scored_from, int(np.searchsorted(self.ts_ms, from_ms)))
         label, a_day = self.entity.label[begin:], self.entity.stream.rows_a_day
         shown = np.nan_to_num(page[begin:])
-        return measures.pages_at(label, shown, np.ones(1), silence=max(a_day // 24, 1), rows_a_day=a_day)
+        return measures.pages_at(label, shown, thresholds, silence=max(a_day // 24, 1), rows_a_day=a_day)
 
 
 class World:

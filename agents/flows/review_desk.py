@@ -28,6 +28,8 @@ OPEN_CAP = 10_000
 GATHER_MS = 60_000
 #: Nobody is asked again for so long about the same cause in the same entity.
 AGAIN_MS = 86_400_000
+#: Each page is an event of its own, and only what follows it closely is the same.
+PAGE_AGAIN_MS = 7_200_000
 #: Questions count as "of late" for a week, and at most so many of one metric class.
 LATE_MS, MOST_LATE = 7 * 86_400_000, 64
 #: Questions of one team that are weighed against each other; the newest.
@@ -263,12 +265,14 @@ class Desk:
 
     def _stands_for(self, question: Question, at_ms: int) -> str | None:
         """The question that stands for this one: open and the same, or asked of late for the same entity and cause."""
+        again_ms = PAGE_AGAIN_MS if question.is_page else AGAIN_MS
         for other in self._of_late(question, at_ms):
             if not is_same(question.shape, other.shape):
                 continue
-            is_open = other.status in (Status.WAITING, Status.ASKED) and question.opened_ms <= other.due_ms
-            was_asked = 0 <= at_ms - other.asked_ms < AGAIN_MS and other.asked_ms >= 0 and other.had_time
-            was_answered = 0 <= at_ms - other.answered_ms < AGAIN_MS and other.answered_ms >= 0
+            last_ms = min(other.due_ms, other.opened_ms + again_ms)
+            is_open = other.status in (Status.WAITING, Status.ASKED) and question.opened_ms <= last_ms
+            was_asked = 0 <= at_ms - other.asked_ms < again_ms and other.asked_ms >= 0 and other.had_time
+            was_answered = 0 <= at_ms - other.answered_ms < again_ms and other.answered_ms >= 0
             is_lately = (was_asked or was_answered) and other.shape.entity == question.shape.entity
             if (is_open and other.opened_ms <= question.opened_ms) or is_lately:
                 return other.name

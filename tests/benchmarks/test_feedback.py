@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import feedback
 from benchmarks.feedback_report import goals
-from benchmarks.feedback_run import QUESTIONS_A_DAY, Came, Line, Reviewer, figures, run, score
+from benchmarks.feedback_run import QUESTIONS_A_DAY, Came, Line, Reviewer, figures, level, run, score
 from benchmarks.feedback_world import DAY_MS, HOUR_MS, World
 from benchmarks.series_data import fresh, whole_rows
 
@@ -112,6 +112,19 @@ def test_figures_count_pages_in_and_outside_of_events(world: World) -> None:
     assert later["false_pages"] == 1.0
 
 
+def test_the_level_is_a_threshold_for_all_with_no_more_false_pages(world: World) -> None:
+    """Two entities, each with a right page; the false one is smaller than both."""
+    pages = [np.zeros(ROWS) for _ in world.members]
+    pages[0][[INCIDENT, 1500]] = 2.0, 1.2
+    pages[1][INCIDENT + 1] = 1.5
+    came = Came(pages, [], [])
+    for false, f1, recall in ((0.0, 0.8, 2 / 3), (1.0, 0.8, 2 / 3)):
+        found = level(world, came, false)
+        assert (found["ev_f1"], found["recall"]) == (pytest.approx(f1), pytest.approx(recall))
+        assert found["false_pages"] == 0.0
+    assert level(world, came, -1.0)["ev_f1"] == 0.0
+
+
 def test_a_reviewer_who_is_wrong_half_the_time_is_noticed(world: World) -> None:
     line = Line(99, wrong=0.5)
     reviewer, weights = Reviewer(world, line), []
@@ -149,7 +162,14 @@ def test_the_command_prints_one_object(data: Path, capsys: pytest.CaptureFixture
     assert status in (0, 1)
     assert set(told["sets"]) == {"ASD"}
     assert len(told["absent"]) == 3
-    assert set(told["sets"]["ASD"]["chosen"]["20"]) >= {"ev_f1", "recall", "false_pages", "gain", "after_gain"}
+    assert set(told["sets"]["ASD"]["chosen"]["20"]) >= {
+        "ev_f1",
+        "recall",
+        "false_pages",
+        "gain",
+        "after_gain",
+        "over_level",
+    }
     assert set(told["goals"]) == {"halved", "useful", "wrong"}
     feedback.main(["--data", str(data), "--fast", "--only", "ASD"])
     assert "nobody answers" in capsys.readouterr().out

@@ -168,6 +168,16 @@ def test_a_page_is_asked_about_when_there_is_nothing_better_to_ask() -> None:
     assert better.take_page({**PAGE, "state": "resolved"}) == []
 
 
+def test_a_page_later_in_the_day_is_another_question_and_one_that_follows_closely_is_not() -> None:
+    for later_ms, count in ((HOUR_MS, 1), (6 * HOUR_MS, 2)):
+        desk = Desk(questions_per_hour=4)
+        desk.take_page(PAGE)
+        told = desk.advance(T + GATHER_MS)
+        told += desk.take_page({**PAGE, "alert": "p2", "at_ms": T + later_ms, "started_ms": T + later_ms})
+        told += desk.advance(T + later_ms + GATHER_MS)
+        assert [one["state"] for one in told] == ["asked"] * count
+
+
 def test_a_record_from_the_far_future_ends_no_waiting() -> None:
     desk = Desk(questions_per_hour=1)
     desk.take(escalation("a"))
