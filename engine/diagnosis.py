@@ -16,6 +16,7 @@ steady metric in the same way, and differ in what they do to its noise: a host w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -181,7 +182,7 @@ def _candidates(
     turned = _turned(known, slots, values) if np.ptp(known.shape) > known.sigma else None
     for since in range(FEWEST, n):
         at = n - since
-        here, there, now, price = slots[at:], off[at:], values[at:], 0.5 * np.log(since) + np.log(n)
+        here, there, now, price = slots[at:], off[at:], values[at:], 0.5 * math.log(since) + math.log(n)
         base = float(usual[at:].sum()) - price
         numbers = {LEVEL: float(np.median(there)) * known.sd}
         before, after = float(np.median(expected[at:])), float(np.median(now))
@@ -197,7 +198,7 @@ def _candidates(
         if turned is not None:
             every = _losses(known, turned[:, at:]).sum(axis=1)
             turn = int(np.argmin(every))
-            yield PHASE, float(TURNS[turn]), base - float(every[turn]) - np.log(len(TURNS)), since
+            yield PHASE, float(TURNS[turn]), base - float(every[turn]) - math.log(len(TURNS)), since
 
 
 #: By how many slots a day may be moved.

@@ -33,6 +33,10 @@ _LIFE = (
     ("gaps", "graft_gaps", "Times that records were gone before they could be read"),
     ("gap_records", "graft_gap_records", "Records that were gone before they could be read"),
     ("orders", "graft_orders_applied", "Orders applied at a barrier"),
+    ("unlearn_begun", "graft_unlearn_begun", "Times that a past without a window was begun to be rebuilt"),
+    ("unlearned", "graft_unlearned", "Shards that went on from a past without a window"),
+    ("unlearn_failed", "graft_unlearn_failed", "Rebuilds that did not come to their end"),
+    ("unlearn_settled", "graft_unlearn_settled", "Windows that could not be un-learned exactly"),
     ("client_errors", "graft_client_errors", "Errors that the Kafka client has reported"),
 )
 #: Of one shard: name among the engine's counters, metric, help. Summed over shards.

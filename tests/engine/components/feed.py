@@ -72,6 +72,15 @@ def assert_plain_json(told: list[Record]) -> None:
     for record in told:
         text = json.dumps(record.value, allow_nan=False)
         assert json.loads(text) == record.value
+        _assert_plain(record.value)
+
+
+def _assert_plain(value: object) -> None:
+    """A float64 of numpy is a float to json, and an error to a stricter encoder."""
+    assert type(value) in (dict, list, str, int, float, bool, type(None)), repr(value)
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for one in parts:
+        _assert_plain(one)
 
 
 def assert_finite(shard: Shard, undefined: tuple[str, ...] = ("series.recipe.last", "series.shown.")) -> None:
