@@ -62,9 +62,9 @@ def show(told: dict[str, Any]) -> None:
             for k, (answers, one) in enumerate(lines[line].items()):
                 print(f"  {'' if k else title:<12}{_row(answers, one)}")
     print()
-    for line in TITLES:
+    for line, title in TITLES.items():
         over = [one["over_level"] for lines in told["sets"].values() for one in lines[line].values()]
-        print(f"{TITLES[line]}: mean event F1 over its level {float(np.mean(over)):+.4f}")
+        print(f"{title}: mean event F1 over its level {float(np.mean(over)):+.4f}")
     for name, one in told["goals"].items():
         print(f"{name}: {'met' if one['is_met'] else 'missed'}: {one['wanted']}; came {one['came']}")
 

@@ -50,8 +50,8 @@ _MIDDLE = LAYERS.index(None)
 
 #: The floor of the shell: modules at its root that know only each other.
 FLOOR = {
-    "__init__", "came", "clients", "configfile", "embedded", "experiments", "failpoint", "instance", "log", "progress", "secret",
-    "signing", "supervisor", "topics",
+    "__init__", "came", "clients", "configfile", "embedded", "experiments", "failpoint", "instance", "log", "progress",
+    "secret", "signing", "supervisor", "topics",
 }  # fmt: skip
 #: Its other parts (packages, and modules at the root), each with those it may know beside the floor. A part names only
 #: parts that stand before it, so imports point one way; the two processes, detector and flows, do not know each other.
