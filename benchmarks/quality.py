@@ -5,7 +5,8 @@ One engine, one configuration, no labels: each entity of each set is streamed fr
 Two outputs are judged. `severity`: VUS-PR and average precision. `page`: best F1 over events, and recall at one false
 page an entity-day, both at one threshold for all entities; and as configured, at page >= 1. Whether `severity` is the
 probability that it claims to be: its rate on normal rows. NAB by its own rules, standard profile.
-`graft-cold` is the same engine without the history: its first row is the first that is scored.
+`graft-cold` is the same engine without the history: its first row is the first that is scored. `graft-retuned` answers
+each drift with a re-tune, as a worker's tuner does.
 
 Entities get a 90 % interval by bootstrap. On the shortest entity of each set every method is run once more on a prefix,
 in other batches; a method whose answers differ sees the future, and the exit code is 1.
