@@ -20,6 +20,7 @@ import numpy as np
 from engine.columns import Array
 from engine.roster import Roster
 
+#: These constants come from `benchmarks.feedback` and from the sets that it reports on; none was kept aside.
 #: What a page promises: of so many, this share is right. Answers that agree with it move nothing.
 PROMISED = 0.65
 #: ln of the page threshold for one unit of log-odds. How many answers of its own an entity needs to be believed as much
@@ -27,7 +28,7 @@ PROMISED = 0.65
 SLOPE, OWN, SISTERS, SISTER = 0.55, 8.0, 8.0, 0.5
 #: An entity is made at most so much louder and quieter.
 LOUDEST, QUIETEST = -0.6, 1.5
-#: Entities with a tally of their own; beyond, the one that was answered longest ago is forgotten. Its gate stays.
+#: Entities with a tally of their own; beyond, the one answered longest ago is forgotten and goes by its sisters alone.
 MOST_TAUGHT = 2000
 #: Shares of right pages that are told apart.
 LEAST, MOST = 0.02, 0.98
