@@ -38,6 +38,8 @@ def escalation(db: sqlite3.Connection, came: Came, seen_s: float) -> None:
     at_ms = _moment(record, "at_ms", wanted=True)
     opened_ms = _moment(record, "opened_ms") or at_ms
     is_closed, is_desk = RANKS[state] == 3, state in ("asked", "folded")
+    # Of whether a page was right nobody has told before it is asked, so that record tells all.
+    is_whole = state == "opened" or (state == "asked" and record.get("about") == "alert")
     score = number(record.get("score"))
     answer = record.get("answer") if record.get("answer") in ANSWERS else None
     row = {
@@ -47,11 +49,11 @@ def escalation(db: sqlite3.Connection, came: Came, seen_s: float) -> None:
         "due_ms": _moment(record, "due_ms") or _moment(record, "expires_ms"), "rule": text(record.get("rule")),
         "opened_ms": opened_ms, "at_ms": at_ms, "severity": number(record.get("severity")),
         "confidence": number(record.get("confidence")), "page": number(record.get("page")),
-        "because": text(record.get("because")) if state == "opened" else None,
+        "because": text(record.get("because")) if is_whole else None,
         "answer": answer if state == "answered" else None,
         "person": text(record.get("by")) if state == "answered" else None,
         "label": _optional_id(record.get("label")) if state == "answered" else None,
-        "opened": packed(record) if state == "opened" else None,
+        "opened": packed(record) if is_whole else None,
         "closed": packed(record) if is_closed else None, "seen_s": seen_s,
     }  # fmt: skip
     db.execute(_QUESTION, row)

@@ -82,6 +82,15 @@ def test_a_question_that_is_asked_after_it_was_folded_is_asked(db: sqlite3.Conne
     assert tuple(row) == ("asked", 9.5)
 
 
+def test_a_question_about_a_page_is_whole_when_it_is_asked(db: sqlite3.Connection) -> None:
+    told = made.escalation(4)
+    asked = {**told, **made.escalation(4, "asked"), "about": "alert", "because": "it paged", "id": "another"}
+    put(db, "escalations", asked)
+    (row,) = db.execute("SELECT status, because, opened FROM questions").fetchall()
+    assert (row["status"], row["because"]) == ("asked", "it paged")
+    assert row["opened"] is not None
+
+
 def test_a_second_person_overrides(db: sqlite3.Connection) -> None:
     first, later = made.escalation(1, "answered"), made.START_MS + 9_000_000
     put(db, "escalations", made.escalation(1), first)
