@@ -35,6 +35,8 @@ MOST_FACTOR = 50.0
 RARER = 2.0
 #: Nats by which a change has to be more likely than none.
 LEAST = 5.0
+#: The smallest changes that matter: in sd, as ln of a factor, as a factor of noise, in slots of the day.
+LEAST_SHIFT, LEAST_GAIN, LEAST_SCALE, LEAST_TURN = 1.5, 0.2, 1.4, 3
 #: Fewest values since a change began that tell anything.
 FEWEST = 6
 
@@ -158,7 +160,7 @@ def diagnose(roster: Roster, row: int, known: Setting, *, last_ms: int, offset_m
             if kind not in best or evidence > best[kind][0]:
                 best[kind] = (evidence, number, since)
     told = max(best, key=lambda kind: best[kind][0], default=NONE)
-    if not best or best[told][0] <= LEAST:
+    if not best or best[told][0] <= LEAST or not _matters(known, told, best[told][1], middle):
         told = NONE
     return Diagnosis(
         told,
@@ -169,6 +171,17 @@ def diagnose(roster: Roster, row: int, known: Setting, *, last_ms: int, offset_m
         best[told][2] if told != NONE else len(values),
         _sisters(roster, row),
     )
+
+
+def _matters(known: Setting, kind: str, number: float, middle: float) -> bool:
+    """Is a change large enough that models have to follow it? What is smaller is learned as it comes."""
+    if kind == LEVEL:
+        return abs(number) >= LEAST_SHIFT * known.sd
+    if kind == GAIN:
+        return abs(math.log(number)) >= LEAST_GAIN and abs(number - 1.0) * abs(middle) >= known.sd
+    if kind == SCALE:
+        return number >= LEAST_SCALE
+    return abs(number) >= LEAST_TURN
 
 
 def _candidates(

@@ -33,6 +33,8 @@ MOST_BEHIND = 20_000
 SLOW_BEHIND_MIN = 80
 #: Event time waits at most so long for an order to be carried out.
 ROUND_S = 3.0
+#: Minutes of the story that a question needs to be asked.
+GATHER_MIN = 3.0
 #: After the last sample, so long may the last alert take to come back.
 SETTLE_S = 1.5
 
@@ -75,8 +77,9 @@ class Story:
         self._feeding_job = self._jobs[-1]
         self._read_records, self._read_at_s = 0, 0.0
         self._producer: Any = None
-        #: What has an order on its way (an escalation, or an entity with drift), and until when that is waited for.
-        self._awaited: dict[str, float] = {}
+        #: What has an order on its way (an escalation, or an entity with drift), until when that is waited for, and
+        #: from which minute of the story on.
+        self._awaited: dict[str, tuple[float, float]] = {}
         self._rate = (time.monotonic(), 0, 0.0)
 
     def start(self) -> None:
@@ -165,7 +168,10 @@ class Story:
         behind = max(records - self.twins.records, records - self._read())
         minute = min(self.feeder.minute, len(self._slow) - 1)
         most = SLOW_BEHIND_MIN * len(self.fleet.entities) if self._slow[minute] else MOST_BEHIND
-        return behind > most or any(time.monotonic() < until_s for until_s in tuple(self._awaited.values()))
+        return behind > most or any(
+            time.monotonic() < until_s and self.feeder.minute >= after_min
+            for until_s, after_min in tuple(self._awaited.values())
+        )
 
     def _on_record(self, heard: Heard) -> None:
         record = heard.value
@@ -176,15 +182,18 @@ class Story:
             self._awaited.pop(str(record.get("entity")), None)
         if heard.topic == "drift" and self._is_scripted(record, DEPLOY):
             self._await(str(record["entity"]))
+        if heard.topic == "escalations" and record.get("state") == "opened" and self._is_scripted(record, WOBBLE):
+            # The desk asks at the end of the minute, so that one has to come.
+            self._await(str(record["escalation"]), after_min=self.feeder.minute + GATHER_MIN)
         is_asked = heard.topic == "escalations" and record.get("state") == "asked" and not record.get("about")
         if is_asked and self._is_scripted(record, WOBBLE):
             self._await(str(record["escalation"]))
             self._answer(record)
         self._tell(heard.topic, heard)
 
-    def _await(self, name: str) -> None:
+    def _await(self, name: str, *, after_min: float = 0.0) -> None:
         """An order is on its way: event time stops until it is carried out, as it would nearly do in life."""
-        self._awaited[name] = time.monotonic() + ROUND_S
+        self._awaited[name] = (time.monotonic() + ROUND_S, after_min)
 
     def _is_scripted(self, record: Mapping[str, Any], kind: str) -> bool:
         """Whether a record is about an incident of that kind; the reviewer answers nothing else."""

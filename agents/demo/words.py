@@ -91,6 +91,8 @@ def _experiment(record: Mapping[str, Any]) -> tuple[str, str, str] | None:
         moved = effects[0].get("what") if effects else "nothing is changed by it"
         said = f"{params.get('by')} says {params.get('answer')!r} about {record.get('series')}: {moved}"
         return "answer", said, "yellow"
+    if record.get("finding") not in ("kept", "rolled_back"):
+        return None
     levels = f"level {before.get('mean') or 0:.4g} -> {after.get('mean') or 0:.4g}"
     what = f"{record.get('action')} of {record.get('series')}: {record.get('finding')}"
     return "re-tune", f"{what}, {levels}" if record.get("finding") == "kept" else what, "magenta"
