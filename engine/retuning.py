@@ -139,13 +139,15 @@ def _record(
     shard: Shard, name: str, order: Mapping[str, Any], action: str, told: Mapping[str, Any], offset: int
 ) -> Record:  # fmt: skip
     target = order.get("target") or {}
+    place = {"topic": shard.topic, "partition": shard.partition, "offset": offset + 1}
     head = {
         "kind": "retune",
         "component": retunes.ACTIONS[action].component,
         "action": action,
         "order": dict(order),
         "lineage": [str(order["id"]), *(str(one) for one in (order.get("params") or {}).get("lineage", []))],
-        "applied_at": {"topic": shard.topic, "partition": shard.partition, "offset": offset + 1},
+        # An order is applied once; what becomes of its trial is decided later.
+        "applied_at" if name == str(order["id"]) else "decided_at": place,
     }
     return experiment(shard, name, target.get("entity"), target.get("series"), {**head, **told}, offset)
 
