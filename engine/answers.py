@@ -115,7 +115,7 @@ def _hours(shard: Shard, params: Mapping[str, Any]) -> list[int]:
     begin, end, opened = (one if type(one) is int and 0 <= one < 1 << 53 else None for one in times)
     first = begin if begin is not None else opened if opened is not None else shard.clock_ms
     last = end if end is not None and end >= first else first
-    offset_ms = shard.config.utc_offset_minutes * 60_000
+    offset_ms = shard.config.utc_offset_ms
     numbers = range((first + offset_ms) // HOUR_MS, (last + offset_ms) // HOUR_MS + 1)
     return sorted({number % HOURS for number in numbers[:HOURS]})
 

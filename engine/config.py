@@ -40,6 +40,11 @@ class EngineConfig:
             raise ConfigError(f"limits.max_series is {self.max_series}; it must be >= 1.")
 
     @property
+    def utc_offset_ms(self) -> int:
+        """Local time less UTC."""
+        return self.utc_offset_minutes * 60_000
+
+    @property
     def hash(self) -> str:
         """16 hex digits of everything that changes verdicts."""
         text = repr(sorted(asdict(self).items())) + ENGINE_VERSION

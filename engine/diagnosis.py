@@ -75,6 +75,11 @@ class Diagnosis(NamedTuple):
     sisters: tuple[int, int]
 
 
+def slots_of(times_ms: Array, offset_ms: int) -> Array:
+    """Quarters of an hour of the day, int64, as `season.slot_of` has them."""
+    return np.asarray(((times_ms + offset_ms) % season.DAY_MS) // season.SLOT_MS, np.int64)
+
+
 def setting_of(roster: Roster, row: int, *, is_before: bool) -> Setting:
     """The models of a series; is_before: as they were when the run of its newest change began."""
     rows = roster.rows
@@ -150,7 +155,7 @@ def _losses(setting: Setting, off: Array) -> Array:
 def diagnose(roster: Roster, row: int, known: Setting, *, last_ms: int, offset_ms: int) -> Diagnosis:
     """The kind of change that the last values speak for, and since when. known: before it; last_ms: of the newest."""
     times, values = recent.window(roster.rows.recent, row, last_ms)
-    slots = np.asarray(((times + offset_ms) % season.DAY_MS) // season.SLOT_MS, np.int64)
+    slots = slots_of(times, offset_ms)
     known = known._replace(shape=filled(known.shape))
     middle = float(np.median(known.expects(slots[-FEWEST:]))) if len(values) else known.mean
     best: dict[str, tuple[float, float, int]] = {}

@@ -197,10 +197,10 @@ def _context(shard: Shard, row: int) -> dict[str, Any] | None:
     """
     if row < 0:
         return None
-    roster, offset_ms = shard.roster, shard.config.utc_offset_minutes * 60_000
+    roster = shard.roster
     times, values = recent.window(roster.rows.recent, row, int(roster.rows.presence.last_ms[row]))
     usual = diagnosis.setting_of(roster, row, is_before=bool(roster.rows.change.run[row]))
-    expected = usual.expects(((times + offset_ms) % season.DAY_MS) // season.SLOT_MS)
+    expected = usual.expects(diagnosis.slots_of(times, shard.config.utc_offset_ms))
     band = guard.BAND * usual.sd * usual.sigma
     return {
         "series": roster.names[row],
@@ -257,7 +257,7 @@ def _change(
     is_level = int(events.kind[k]) == events_of.DRIFTED
     known = diagnosis.setting_of(shard.roster, row, is_before=is_level or bool(shard.roster.rows.change.run[row]))
     found = diagnosis.diagnose(
-        shard.roster, row, known, last_ms=int(events.ts_ms[k]), offset_ms=shard.config.utc_offset_minutes * 60_000
+        shard.roster, row, known, last_ms=int(events.ts_ms[k]), offset_ms=shard.config.utc_offset_ms
     )  # fmt: skip
     if found.kind == diagnosis.NONE and not is_level:
         return None

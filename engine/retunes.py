@@ -19,7 +19,7 @@ import numpy as np
 from engine.batch import LARGEST
 from engine.columns import Array, put, take
 from engine.components import change, hinkley, level, recent, season, wander
-from engine.diagnosis import GAIN, LEVEL, MOST_FACTOR, PHASE, SCALE, SEASON, Setting, widened
+from engine.diagnosis import GAIN, LEVEL, MOST_FACTOR, PHASE, SCALE, SEASON, Setting, slots_of, widened
 from engine.errors import BadSample
 from engine.fold import restart
 from engine.roster import Roster
@@ -54,7 +54,7 @@ def _relevel(roster: Roster, row: int, shift: float, known: Setting) -> None:
 def _forget_today(roster: Roster, row: int) -> None:
     """Slots that the last values fell into have what they steadily had again: what they learned is half of each."""
     times, _ = recent.window(roster.rows.recent, row, int(roster.rows.presence.last_ms[row]))
-    slots = np.unique(((times + roster.config.utc_offset_minutes * 60_000) % season.DAY_MS) // season.SLOT_MS)
+    slots = np.unique(slots_of(times, roster.config.utc_offset_ms))
     steady = roster.rows.season.steady[slots, row]
     is_known = steady != season.NO_STEADY
     roster.rows.season.profile[slots[is_known], row] = steady[is_known] / season.STEADY_STEPS

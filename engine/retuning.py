@@ -45,7 +45,8 @@ def obey(shard: Shard, order: Mapping[str, Any], row: int) -> list[Record]:
         raise BadSample("order", f"re-tune {order.get('id')} is about {late_h:.0f} h ago; after 12 h it is too old.")
     if retunes.ACTIONS[action].kind is None or params.get("trial") is False:
         before = look(shard.roster, row)
-        carry_out(shard, row, action, number, known)
+        retunes.do(shard.roster, row, action, number, known)
+        _move_twins(shard, row, action, number, known)
         told = {"finding": "applied", "before": before, "after": look(shard.roster, row)}
         return [_record(shard, str(order["id"]), order, action, told, shard.next_offset - 1)]
     offset = shard.next_offset - 1
@@ -55,7 +56,7 @@ def obey(shard: Shard, order: Mapping[str, Any], row: int) -> list[Record]:
         return [_found(shard, back, offset), _record(shard, str(order["id"]), order, action, told, offset)]
     try:
         made_room = shard.shadows.room()
-        shadow = shard.shadows.begin(shard.roster, row, order, now_ms=shard.clock_ms)
+        shadow = shard.shadows.begin(shard.roster, row, order, (action, number, known), now_ms=shard.clock_ms)
     except Refused as why:
         told = {"finding": "refused", "because": f"{why}."}
         return [_record(shard, str(order["id"]), order, action, told, offset)]
@@ -74,20 +75,15 @@ def obey(shard: Shard, order: Mapping[str, Any], row: int) -> list[Record]:
 
 def follow(shard: Shard, batch: Batch, begin: int, end: int, marks: Marks) -> list[Record]:
     """What has become of trials by the samples [begin, end), which have been folded."""
-    offset_ms = shard.config.utc_offset_minutes * 60_000
+    offset_ms = shard.config.utc_offset_ms
     told = []
     for finding in shard.shadows.follow(shard.roster, batch, begin, end, marks, offset_ms):
         if finding.what == "kept":
-            _move_twins(shard, finding)
+            shadow = finding.shadow
+            row = shard.row_of(shadow.series)
+            _move_twins(shard, row, shadow.action, shadow.number, shadow.setting(OLD))
         told.append(_found(shard, finding, int(batch.offset[end - 1])))
     return told
-
-
-def carry_out(shard: Shard, row: int, action: str, number: float, known: Setting) -> None:
-    """Do it to a series and to its other versions."""
-    retunes.do(shard.roster, row, action, number, known)
-    for roster, other in versions(shard, row):
-        retunes.do(roster, other, action, number, known)
 
 
 def versions(shard: Shard, row: int) -> Iterator[tuple[Roster, int]]:
@@ -113,12 +109,10 @@ def look(roster: Roster, row: int) -> dict[str, float | None]:
     return {name: number if np.isfinite(number) else None for name, number in found.items()}
 
 
-def _move_twins(shard: Shard, finding: Finding) -> None:
-    shadow = finding.shadow
-    mean, sd, middle, sigma, rho = shadow.settings[OLD].tolist()
-    known = Setting(mean, sd, middle, sigma, shadow.shapes[OLD].astype(np.float64), rho)
-    for roster, other in versions(shard, shard.row_of(shadow.series)):
-        retunes.do(roster, other, shadow.action, shadow.number, known)
+def _move_twins(shard: Shard, row: int, action: str, number: float, known: Setting) -> None:
+    """Do to the other versions of a series what was done to it."""
+    for roster, other in versions(shard, row):
+        retunes.do(roster, other, action, number, known)
 
 
 def _found(shard: Shard, finding: Finding, offset: int) -> Record:

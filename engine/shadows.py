@@ -92,6 +92,11 @@ class Shadow:
         """Samples between two decisions."""
         return EVERY if self.saved is None else EVERY_KEPT
 
+    def setting(self, version: int) -> Setting:
+        """The old or the new setting."""
+        mean, sd, level, sigma, rho = self.settings[version].tolist()
+        return Setting(mean, sd, level, sigma, self.shapes[version].astype(np.float64), rho)
+
     def proof(self, version: int) -> float:
         """e-value for one setting against the other."""
         return float(np.exp(np.minimum(self.wealth[version], 700.0)).mean())
@@ -120,9 +125,14 @@ class Shadows:
     def __len__(self) -> int:
         return len(self.trials)
 
-    def begin(self, roster: Roster, row: int, order: Mapping[str, Any], *, now_ms: int) -> Shadow:
-        """Put a re-tune on trial. Refused if there is one of that component already, or it is barred."""
-        action, number, known = retunes.read(order.get("params") or {})
+    def begin(
+        self, roster: Roster, row: int, order: Mapping[str, Any], wanted: tuple[str, float, Setting], *, now_ms: int
+    ) -> Shadow:  # fmt: skip
+        """Put a re-tune on trial. Refused if there is one of that component already, or it is barred.
+
+        wanted: what `retunes.read` gives for the order; an action that answers a kind of change.
+        """
+        action, number, known = wanted
         series = roster.names[row]
         entity = roster.entities[int(roster.rows.link.entity[row])]
         component = retunes.ACTIONS[action].component
@@ -136,10 +146,9 @@ class Shadows:
         own = diagnosis.setting_of(roster, row, is_before=bool(roster.rows.change.run[row]))
         shape = diagnosis.filled(own.shape)
         old = known._replace(sigma=own.sigma, persistence=own.persistence, shape=shape)
-        if retunes.ACTIONS[action].component not in ("level", "scale"):
+        if component not in ("level", "scale"):
             old = own._replace(shape=shape)
-        kind = retunes.ACTIONS[action].kind
-        new = diagnosis.moved(old, kind, number) if kind else old
+        new = diagnosis.moved(old, str(retunes.ACTIONS[action].kind), number)
         shadow = Shadow(
             dict(order), series, entity, action, number, now_ms, _source(roster, row),
             np.array([_numbers(one) for one in (old, new)]), np.array([one.shape for one in (old, new)], np.float32),
@@ -209,7 +218,7 @@ class Shadows:
 
     def _keep(self, roster: Roster, row: int, shadow: Shadow, now_ms: int, offset_ms: int) -> Finding:
         """Carry it out, with what the samples of the trial say of its kind and number."""
-        old = _setting(shadow, OLD)
+        old = shadow.setting(OLD)
         found = diagnosis.diagnose(roster, row, old, last_ms=now_ms, offset_ms=offset_ms)
         kind, number = str(retunes.ACTIONS[shadow.action].kind), shadow.number
         if found.kind in retunes.ANSWER:
@@ -282,9 +291,9 @@ def _settle(roster: Roster, row: int, shadow: Shadow, is_learned: Array, last_ms
     if len(values) > count:
         step = float(roster.rows.presence.step_ms[row])
         near = np.concatenate([[False], np.diff(times) <= 3.0 * step if step > 0.0 else np.ones(len(times) - 1, bool)])
-        slots = ((times + offset_ms) % season.DAY_MS) // season.SLOT_MS
+        slots = diagnosis.slots_of(times, offset_ms)
         bet(
-            values, slots.astype(np.int64), near, np.append(False, is_learned[-count:]), shadow.settings, shadow.shapes,
+            values, slots, near, np.append(False, is_learned[-count:]), shadow.settings, shadow.shapes,
             STAKES, shadow.wealth, shadow.losses, shadow.surprises, -np.inf if shadow.saved is None else 0.0,
         )  # fmt: skip
     shadow.samples += int(np.count_nonzero(is_learned))
@@ -296,11 +305,6 @@ def _source(roster: Roster, row: int) -> int:
 
 def _numbers(one: Setting) -> list[float]:
     return [one.mean, one.sd, one.level, one.sigma, one.persistence]
-
-
-def _setting(shadow: Shadow, version: int) -> Setting:
-    mean, sd, level, sigma, rho = shadow.settings[version].tolist()
-    return Setting(mean, sd, level, sigma, shadow.shapes[version].astype(np.float64), rho)
 
 
 def _copy(shadow: Shadow) -> Shadow:

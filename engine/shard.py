@@ -280,7 +280,7 @@ class Shard:
             cursor=np.zeros(CURSORS, np.int64),
             kept=np.zeros((2, KEPT)),
             per_day=float(self.config.false_pages_per_entity_day),
-            offset_ms=self.config.utc_offset_minutes * 60_000,
+            offset_ms=self.config.utc_offset_ms,
             series_count=0,
             is_large=False,
             is_twin=False,

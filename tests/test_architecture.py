@@ -51,7 +51,7 @@ _MIDDLE = LAYERS.index(None)
 #: The floor of the shell: modules at its root that know only each other.
 FLOOR = {
     "__init__", "came", "clients", "configfile", "embedded", "experiments", "failpoint", "instance", "log", "progress",
-    "secret", "signing", "supervisor", "topics",
+    "secret", "signing", "supervisor", "topics", "transaction",
 }  # fmt: skip
 #: Its other parts (packages, and modules at the root), each with those it may know beside the floor. A part names only
 #: parts that stand before it, so imports point one way; the two processes, detector and flows, do not know each other.

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from agents.notify.outbox import BEHIND, GONE, LEFT
-from agents.notify.outbox_file import transaction
 from agents.sinks.notice import FIRING
+from agents.transaction import transaction
 
 _PRESENT = (
     "EXISTS (SELECT 1 FROM incidents WHERE incidents.incident = deliveries.incident "

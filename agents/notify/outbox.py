@@ -29,6 +29,7 @@ from agents.notify import outbox_file
 from agents.notify.incident_turns import UNKNOWN, Turn, turn
 from agents.sinks.delivery import NEXT, Event, State
 from agents.sinks.notice import FIRING, RESOLVED, Notice, age_s
+from agents.transaction import transaction
 
 #: Ids are remembered this long, and must be longer than the input is kept: a replay must not page twice.
 KEEP_S = 30 * 86_400.0
@@ -130,7 +131,7 @@ class Outbox:
 
         settled: the offset of each below which some notifier has told everything; what waits here below it was told.
         """
-        with outbox_file.transaction(self._db):
+        with transaction(self._db):
             self._db.execute("UPDATE positions SET owned = 0")
             for topic, partition in partitions:
                 self._db.execute(
@@ -157,7 +158,7 @@ class Outbox:
 
         heard: another notifier has already told them: learn what is open and what is over, and send nothing.
         """
-        with outbox_file.transaction(self._db):
+        with transaction(self._db):
             taken = Counter(self._take(incoming, now_s=now_s, heard=heard) for incoming in batch)
             self._point("rows-written")
             self._store_positions(positions)
@@ -284,7 +285,7 @@ class Outbox:
 
     def mark_all(self, marks: Sequence[Mark], *, now_s: float) -> list[State]:
         """The same for those that one answer was about, in one transaction: a batch costs one fsync, not sixty."""
-        with outbox_file.transaction(self._db):
+        with transaction(self._db):
             return [self._mark(mark, now_s) for mark in marks]
 
     def _mark(self, mark: Mark, now_s: float) -> State:
@@ -341,7 +342,7 @@ class Outbox:
     def prune(self, *, now_s: float, keep_s: float = KEEP_S) -> int:
         """Forget records older than keep_s whose incident is over and of which nothing waits; how many."""
         before_s = now_s - keep_s
-        with outbox_file.transaction(self._db):
+        with transaction(self._db):
             gone = self._db.execute(
                 "DELETE FROM alerts WHERE accepted_s < ? AND NOT EXISTS (SELECT 1 FROM incidents WHERE "
                 "incidents.incident = alerts.incident AND incidents.state = ?) AND NOT EXISTS (SELECT 1 FROM "

@@ -6,8 +6,6 @@ Owns the schema and its version. Knows nothing of what the rows mean; that is ou
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from engine.errors import OutsideError
@@ -73,15 +71,3 @@ def connect(path: Path | str) -> sqlite3.Connection:
     db.executescript(_TABLES)
     db.execute(f"PRAGMA user_version = {FORMAT}")
     return db
-
-
-@contextmanager
-def transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """All or nothing; sqlite3's own begins too late, at the first write."""
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        db.execute("ROLLBACK")
-        raise
-    db.execute("COMMIT")

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from agents.came import Came, parsed
+from agents.label import ANSWERS
 from agents.review.schema import packed
 from engine.errors import BadSample
 from engine.series import stable_id
@@ -26,7 +27,6 @@ ID_CAP, NAME_CAP, TEXT_CAP = 255, 2000, 2000
 LAST_MS = 100_000_000_000_000
 #: rank of a question by the state of its record.
 RANKS = {"asked": 0, "opened": 1, "folded": 2, "answered": 3, "expired": 3}
-ANSWERS = ("incident", "expected", "new_normal", "false_alarm", "unsure")
 
 
 def escalation(db: sqlite3.Connection, came: Came, seen_s: float) -> None:

@@ -13,8 +13,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -130,19 +129,6 @@ def connect_reader(path: Path) -> sqlite3.Connection:
     db.execute("PRAGMA query_only = 1")
     db.execute("PRAGMA cache_size = -16384")
     return db
-
-
-@contextmanager
-def transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """All or nothing; sqlite3's own begins too late, at the first write."""
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        with suppress(sqlite3.Error):  # a full disk has rolled back by itself
-            db.execute("ROLLBACK")
-        raise
-    db.execute("COMMIT")
 
 
 def packed(record: Mapping[str, Any]) -> bytes:

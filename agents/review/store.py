@@ -24,7 +24,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
-from agents.review.schema import connect, connect_reader, transaction
+from agents.review.schema import connect, connect_reader
+from agents.transaction import transaction
 from engine.errors import OutsideError
 
 T = TypeVar("T")
