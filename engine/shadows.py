@@ -221,7 +221,7 @@ class Shadows:
         old = shadow.setting(OLD)
         found = diagnosis.diagnose(roster, row, old, last_ms=now_ms, offset_ms=offset_ms)
         kind, number = str(retunes.ACTIONS[shadow.action].kind), shadow.number
-        if found.kind in retunes.ANSWER:
+        if found.kind in retunes.ANSWER and self._is_free(shadow, retunes.ANSWER[found.kind]):
             kind, number = found.kind, found.number
         finding = Finding("kept", replace(_copy(shadow), action=retunes.ANSWER[kind], number=number), _KEPT)
         del self.trials[shadow.series, shadow.component]
@@ -234,6 +234,10 @@ class Shadows:
         shadow.wealth[:], shadow.losses[:], shadow.surprises[:], shadow.samples = 0.0, 0.0, 0.0, 0
         self.trials[shadow.series, shadow.component] = shadow
         return finding
+
+    def _is_free(self, shadow: Shadow, action: str) -> bool:
+        """May a trial end as that action, or is the component that it is about on a trial of its own?"""
+        return self.trials.get((shadow.series, retunes.ACTIONS[action].component), shadow) is shadow
 
     def before_another(self, roster: Roster, row: int, action: str, now_ms: int) -> Finding | None:
         """Roll back what is on probation, if another re-tune is ordered while what was before it seems right again.

@@ -180,6 +180,24 @@ def test_one_trial_of_a_component_at_a_time_and_so_many_of_a_shard(monkeypatch: 
     assert "has to wait" in refusal(shard, order("rescale", shard, factor=2.0))
 
 
+def test_a_trial_that_turns_out_another_takes_no_place_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    shard, _, second = halves(ticks=AT + 100)
+    shard.apply(order("relevel", shard, shift=5.0), control_partition=0, next_offset=1)
+    shard.apply(order("rescale", shard, factor=3.0), control_partition=0, next_offset=2)
+    known = shadows.diagnosis.diagnose
+
+    def noisier(*arguments: Any, **named: Any) -> Any:
+        return known(*arguments, **named)._replace(kind="scale", number=2.0)
+
+    monkeypatch.setattr(shadows.diagnosis, "diagnose", noisier)
+    moved = second._replace(value=np.where(second.row == 0, second.value + 5.0, second.value))
+    told = findings(shard.process(moved).records)
+    assert ("relevel", "kept") in told
+    # Each trial has come to something, or goes on.
+    ended = {action for action, finding in told if finding in ("reverted", "kept", "rolled_back")}
+    assert ended | {one.action for one in shard.shadows.trials.values()} == {"relevel", "rescale"}
+
+
 def test_a_person_may_order_without_a_trial() -> None:
     shard, _, _ = halves()
     (told,) = shard.apply(order("relevel", shard, shift=5.0, trial=False), control_partition=0, next_offset=1)
